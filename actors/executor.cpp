@@ -1,0 +1,145 @@
+// Executor: owns the device and decides nothing. Runs plans in the order in which they came,
+// segment by segment, and answers each with its report.
+//   in   RunIteration  queued behind what runs; answered by IterationFinished
+//        Preempt       what is named and everything after it is reported aborted at the next
+//        safepoint SegmentDone   from the device: the mailbox is the safepoint, so a Preempt that
+//        came while the
+//                      segment ran has been seen before the next one starts
+//   dies on a device error, after every plan in its hands was reported failed or aborted.
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <deque>
+
+#include "actors/actor_support.hpp"
+#include "actors/spawn.hpp"
+
+namespace tandem {
+namespace {
+
+struct Job {
+  PlanPtr plan;
+  caf::typed_response_promise<msg::IterationFinished> promise;
+};
+
+struct ExecutorState {
+  static inline const char* name = "executor";
+  std::unique_ptr<gpu::Backend> backend;
+  std::deque<Job> jobs;  ///< the front one runs
+  std::uint32_t segment = 0;
+  TimePoint started{};
+  bool preempt_front = false;
+};
+using Self = Executor::stateful_pointer<ExecutorState>;
+
+void start_segment(Self self) {
+  auto& state = self->state;
+  const auto& plan = state.jobs.front().plan;
+  const auto segment = state.segment;
+  state.backend->start_segment(
+      plan, segment, [handle = Executor(self), id = plan->id, segment](Result<void> result) {
+        msg::SegmentDone done{id, segment, std::nullopt};
+        if (!result) done.error = result.error();
+        caf::anon_send(handle, std::move(done));
+      });
+}
+
+void start_front(Self self) {
+  auto& state = self->state;
+  if (state.jobs.empty()) return;
+  state.segment = 0;
+  state.preempt_front = false;
+  state.started = now(self);
+  start_segment(self);
+}
+
+void answer_front(Self self, IterationReport report) {
+  auto& state = self->state;
+  auto job = std::move(state.jobs.front());
+  state.jobs.pop_front();
+  report.id = job.plan->id;
+  report.elapsed = now(self) - state.started;
+  job.promise.deliver(
+      msg::IterationFinished{std::make_shared<const IterationReport>(std::move(report))});
+}
+
+/// The plans behind one that did not finish build on its progress: they cannot run.
+void abort_rest(Self self) {
+  while (!self->state.jobs.empty()) answer_front(self, {.outcome = Outcome::aborted});
+}
+
+void fail(Self self, const Error& reason) {
+  spdlog::error("device_failed what=\"{}\"", reason.message);
+  answer_front(self, {.outcome = Outcome::failed, .error = reason});
+  abort_rest(self);
+  self->quit(caf::make_error(caf::sec::runtime_error, reason.message));
+}
+
+void finish_front(Self self) {
+  auto& state = self->state;
+  auto samples = state.backend->collect(*state.jobs.front().plan);
+  if (!samples) return fail(self, samples.error());
+  IterationReport report{.samples = std::move(*samples)};
+  // The next plan starts before this one's report is looked at: that is what the second plan is
+  // for. Its report cannot overtake, since both leave through this thread.
+  answer_front(self, std::move(report));
+  start_front(self);
+}
+
+void on_segment_done(Self self, const msg::SegmentDone& done) {
+  auto& state = self->state;
+  if (state.jobs.empty() || state.jobs.front().plan->id != done.id || state.segment != done.segment)
+    return;
+  if (done.error) return fail(self, *done.error);
+  ++state.segment;
+  const auto& plan = *state.jobs.front().plan;
+  if (state.segment == state.backend->num_segments(plan)) return finish_front(self);
+  if (!state.preempt_front) return start_segment(self);
+  state.backend->abort(plan);
+  abort_rest(self);
+}
+
+void on_preempt(Self self, const msg::Preempt& preempt) {
+  auto& state = self->state;
+  if (state.jobs.empty()) return;
+  if (raw(preempt.id) <= raw(state.jobs.front().plan->id)) {
+    state.preempt_front = true;
+    return;
+  }
+  // The front one runs on; what stands behind it from `id` on leaves at once, in order.
+  auto front = std::move(state.jobs.front());
+  state.jobs.pop_front();
+  std::deque<Job> kept;
+  while (!state.jobs.empty() && raw(state.jobs.front().plan->id) < raw(preempt.id)) {
+    kept.push_back(std::move(state.jobs.front()));
+    state.jobs.pop_front();
+  }
+  abort_rest(self);
+  state.jobs = std::move(kept);
+  state.jobs.push_front(std::move(front));
+}
+
+Executor::behavior_type executor(Self self,
+                                 std::shared_ptr<std::unique_ptr<gpu::Backend>> backend) {
+  install_handlers(self);
+  self->state.backend = std::move(*backend);
+  return {
+      [self](const msg::RunIteration& run) {
+        auto promise = self->make_response_promise<msg::IterationFinished>();
+        self->state.jobs.push_back({run.plan, promise});
+        if (self->state.jobs.size() == 1) start_front(self);
+        return promise;
+      },
+      [self](const msg::Preempt& preempt) { on_preempt(self, preempt); },
+      [self](const msg::SegmentDone& done) { on_segment_done(self, done); },
+  };
+}
+
+}  // namespace
+
+Executor spawn_executor(caf::actor_system& system, bool detached,
+                        std::unique_ptr<gpu::Backend> backend) {
+  auto boxed = std::make_shared<std::unique_ptr<gpu::Backend>>(std::move(backend));
+  return spawn_actor(system, detached, executor, boxed);
+}
+
+}  // namespace tandem

@@ -1,0 +1,201 @@
+// Every message that actors exchange. Commands are imperatives, facts are participles. Plain named
+// structs; what is large and shared travels as shared_ptr<const T>, so that sending copies nothing.
+#pragma once
+
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/generate.hpp"
+#include "core/plan.hpp"
+#include "core/request.hpp"
+#include "core/result.hpp"
+#include "core/units.hpp"
+#include "policy/snapshots.hpp"
+#include "store/store.hpp"
+
+namespace tandem::msg {
+
+/// The answer to a request that can fail in an expected way: the whole Error travels, since its
+/// reader is the caller at the other end of a socket.
+template <class T>
+struct Reply {
+  Result<T> value;
+};
+struct Nothing {};
+
+// ---- front -> request intake ----
+/// One call of a client. Answered by Accepted before any of its tokens is emitted.
+struct Submit {
+  GenerateCall call;
+  std::string tenant;      ///< whose cache namespace and limits; empty: the only one
+  std::string request_id;  ///< the caller's X-Request-Id, for logs
+};
+struct Accepted {
+  std::vector<AcceptedChoice> choices;  ///< prompt 0's n choices, prompt 1's n choices, …
+};
+/// The caller lost interest. Ids that have ended are ignored.
+struct Cancel {
+  std::vector<RequestId> ids;
+};
+/// Refuse new calls from now on (they get shutting_down); what runs goes on.
+struct Drain {};
+
+// ---- request intake, offline queue -> scheduler ----
+struct OfflineItems {
+  std::vector<RequestPtr> items;  ///< fewer than asked for: the queue is empty
+};
+struct ItemsAvailable {};
+
+// ---- scheduler -> everybody ----
+/// All that one report (or cancel) meant to the receiver's requests.
+struct TokensEmitted {
+  std::shared_ptr<const std::vector<TokenEvent>> events;
+};
+struct RefillOffline {
+  std::uint32_t count = 0;
+};
+struct RequestsEnded {
+  std::vector<RequestId> ids;
+};
+
+// ---- scheduler <-> executor ----
+struct RunIteration {
+  PlanPtr plan;
+};
+struct IterationFinished {
+  ReportPtr report;
+};
+/// Stop at the next safepoint: iteration `id` and every later one in the executor's hands.
+struct Preempt {
+  IterationId id{};
+};
+/// From the device to the executor itself.
+struct SegmentDone {
+  IterationId id{};
+  std::uint32_t segment = 0;
+  std::optional<Error> error;
+};
+
+// ---- measurements and snapshots ----
+struct RequestAdmitted {
+  RequestId id{};
+  RequestClass request_class = RequestClass::online;
+  TimePoint arrival{};
+  Tokens prompt_tokens{0};
+};
+struct IterationMeasured {
+  PlanPtr plan;
+  ReportPtr report;
+};
+struct TokensObserved {
+  std::shared_ptr<const std::vector<TokenEvent>> events;
+  TimePoint at{};
+};
+struct ModelUpdated {
+  policy::LatencySnapshotPtr model;
+};
+struct BudgetUpdated {
+  policy::BudgetSnapshotPtr budget;
+};
+
+// ---- front -> offline queue ----
+struct AddFile {
+  std::string
+      uploaded_path;  ///< complete, under the store's incoming folder; the queue takes it over
+  std::string filename, purpose;
+  std::optional<std::int64_t> expires_after_seconds;
+};
+struct ListFiles {
+  std::string purpose;  ///< empty: all
+  std::int64_t limit = 10000;
+  bool ascending = false;
+  std::string after;
+};
+struct FilePage {
+  std::vector<store::FileInfo> files;
+  bool has_more = false;
+};
+struct GetFile {
+  std::string id;
+};
+struct FileOnDisk {
+  store::FileInfo info;
+  std::string path;  ///< open it at once: the file may be deleted later
+};
+struct RemoveFile {
+  std::string id;
+};
+struct CreateBatch {
+  std::string input_file_id, endpoint, completion_window;
+  std::int64_t window_seconds = 86400;
+  std::map<std::string, std::string> metadata;
+  std::string idempotency_key;  ///< empty: none
+};
+struct GetBatch {
+  std::string id;
+};
+struct ListBatches {
+  std::int64_t limit = 20;
+  std::string after;
+};
+struct BatchPage {
+  std::vector<store::BatchInfo> batches;
+  bool has_more = false;
+};
+struct CancelBatch {
+  std::string id;
+};
+/// Where uploads may be written: a fresh path on the store's file system.
+struct NewUpload {};
+struct UploadPath {
+  std::string path;
+};
+/// Is the store writable right now?
+struct ProbeStore {};
+
+/// A periodic look at deadlines and housekeeping; every actor that needs one sends it to itself.
+struct Tick {};
+
+}  // namespace tandem::msg
+
+namespace caf {
+template <class T>
+struct allowed_unsafe_message_type<tandem::msg::Reply<T>> : std::true_type {};
+}  // namespace caf
+
+#define TANDEM_MESSAGE(name) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::name)
+TANDEM_MESSAGE(Nothing)
+TANDEM_MESSAGE(Accepted)
+TANDEM_MESSAGE(Cancel)
+TANDEM_MESSAGE(Drain)
+TANDEM_MESSAGE(OfflineItems)
+TANDEM_MESSAGE(ItemsAvailable)
+TANDEM_MESSAGE(TokensEmitted)
+TANDEM_MESSAGE(RefillOffline)
+TANDEM_MESSAGE(RequestsEnded)
+TANDEM_MESSAGE(RunIteration)
+TANDEM_MESSAGE(IterationFinished)
+TANDEM_MESSAGE(Preempt)
+TANDEM_MESSAGE(SegmentDone)
+TANDEM_MESSAGE(RequestAdmitted)
+TANDEM_MESSAGE(IterationMeasured)
+TANDEM_MESSAGE(TokensObserved)
+TANDEM_MESSAGE(ModelUpdated)
+TANDEM_MESSAGE(BudgetUpdated)
+TANDEM_MESSAGE(AddFile)
+TANDEM_MESSAGE(ListFiles)
+TANDEM_MESSAGE(GetFile)
+TANDEM_MESSAGE(RemoveFile)
+TANDEM_MESSAGE(CreateBatch)
+TANDEM_MESSAGE(GetBatch)
+TANDEM_MESSAGE(ListBatches)
+TANDEM_MESSAGE(CancelBatch)
+TANDEM_MESSAGE(NewUpload)
+TANDEM_MESSAGE(ProbeStore)
+TANDEM_MESSAGE(Tick)
+#undef TANDEM_MESSAGE

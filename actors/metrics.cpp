@@ -1,0 +1,232 @@
+// The Prometheus families behind metrics.hpp.
+#include "actors/metrics.hpp"
+
+#include <cmath>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+namespace tandem {
+namespace {
+
+using Labels = std::map<std::string, std::string>;
+using Buckets = prometheus::Histogram::BucketBoundaries;
+
+/// vLLM's boundaries, with more of them below 50 ms: objectives of 30 to 40 ms must be visible.
+const Buckets ttft_buckets{0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
+                           1,     2.5,   5,    7.5,  10,   20,   40,   80,  160,  640, 2560};
+const Buckets gap_buckets{0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035,
+                          0.04,  0.045,  0.05,  0.075,  0.1,  0.15,  0.2,  0.3,   0.4,  0.5,
+                          0.75,  1,      2.5,   5,      10,   20,    40,   80};
+const Buckets e2e_buckets{0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                          30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680};
+const Buckets iteration_buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                0.05,   0.1,   0.25,   0.5,   1,    2.5};
+const Buckets count_buckets{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+const Buckets error_buckets{0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28};
+
+constexpr std::array classes{RequestClass::online, RequestClass::offline};
+constexpr std::array reasons{FinishReason::stop, FinishReason::length, FinishReason::cancelled,
+                             FinishReason::failed};
+
+template <class Metric>
+using PerClass = std::array<Metric*, 2>;
+
+std::size_t index(RequestClass c) { return static_cast<std::size_t>(c); }
+
+/// One metric per class, made by `make(labels)`.
+template <class Make>
+auto per_class(Make make) {
+  std::array<decltype(&make(Labels{})), 2> made{};
+  for (auto c : classes) made[index(c)] = &make(Labels{{"class", std::string(to_string(c))}});
+  return made;
+}
+
+}  // namespace
+
+struct Metrics::State {
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+
+  prometheus::Counter& counter(const std::string& name, const std::string& help,
+                               const Labels& labels = {}) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(*registry).Add(labels);
+  }
+  prometheus::Gauge& gauge(const std::string& name, const std::string& help,
+                           const Labels& labels = {}) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add(labels);
+  }
+  prometheus::Histogram& histogram(const std::string& name, const std::string& help,
+                                   const Buckets& buckets, const Labels& labels = {}) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry).Add(labels,
+                                                                                      buckets);
+  }
+
+  PerClass<prometheus::Gauge> running = per_class([this](const Labels& l) -> auto& {
+    return gauge("tandem_num_requests_running", "Requests that hold a slot on the device.", l);
+  });
+  PerClass<prometheus::Gauge> waiting = per_class([this](const Labels& l) -> auto& {
+    return gauge("tandem_num_requests_waiting", "Requests in the engine that hold no slot.", l);
+  });
+  prometheus::Gauge& kv_usage =
+      gauge("tandem_kv_cache_usage_perc", "Share of KV blocks that requests hold, 0 to 1.");
+  prometheus::Gauge& kv_total = gauge("tandem_kv_blocks", "KV blocks of the device.");
+  prometheus::Gauge& kv_free =
+      gauge("tandem_kv_blocks_free", "KV blocks free or evictable; all of them when idle.");
+  prometheus::Gauge& kv_block_tokens_gauge =
+      gauge("tandem_kv_block_tokens", "Tokens per KV block.");
+  prometheus::Counter& preemptions =
+      counter("tandem_num_preemptions_total", "Sequences whose blocks were taken back.");
+  prometheus::Counter& recomputed =
+      counter("tandem_recomputed_tokens_total", "KV positions thrown away by preemption.");
+  prometheus::Counter& prefix_queries =
+      counter("tandem_prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.");
+  prometheus::Counter& prefix_hits =
+      counter("tandem_prefix_cache_hits_total", "Prompt tokens found in the prefix cache.");
+  PerClass<prometheus::Counter> prompt_tokens = per_class([this](const Labels& l) -> auto& {
+    return counter("tandem_prompt_tokens_total", "Prompt tokens of admitted requests.", l);
+  });
+  PerClass<prometheus::Counter> generation_tokens = per_class([this](const Labels& l) -> auto& {
+    return counter("tandem_generation_tokens_total", "Tokens generated.", l);
+  });
+  PerClass<prometheus::Counter> iteration_rows = per_class([this](const Labels& l) -> auto& {
+    return counter("tandem_computed_tokens_total", "Tokens computed in finished iterations.", l);
+  });
+  PerClass<prometheus::Histogram> ttft = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_time_to_first_token_seconds", "From intake to the first token.",
+                     ttft_buckets, l);
+  });
+  PerClass<prometheus::Histogram> gaps = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_inter_token_latency_seconds", "Every gap between two tokens, pooled.",
+                     gap_buckets, l);
+  });
+  PerClass<prometheus::Histogram> e2e = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_e2e_request_latency_seconds", "From intake to the end.", e2e_buckets,
+                     l);
+  });
+  PerClass<prometheus::Histogram> prompt_lengths = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_prompt_tokens", "Prompt tokens per request.", count_buckets,
+                     l);
+  });
+  prometheus::Histogram& iteration_seconds = histogram(
+      "tandem_iteration_seconds", "Device time of finished iterations.", iteration_buckets);
+  prometheus::Histogram& iteration_tokens = histogram(
+      "tandem_iteration_tokens", "Tokens computed per finished iteration.", count_buckets);
+  prometheus::Counter& iterations_failed =
+      counter("tandem_iterations_unfinished_total", "Iterations that were aborted or failed.");
+  prometheus::Histogram& prediction = histogram(
+      "tandem_prediction_error", "Relative error of the predicted iteration time.", error_buckets);
+  std::array<std::array<prometheus::Counter*, reasons.size()>, 2> ended = [this] {
+    std::array<std::array<prometheus::Counter*, reasons.size()>, 2> made{};
+    for (auto c : classes)
+      for (auto r : reasons)
+        made[index(c)][static_cast<std::size_t>(r)] = &counter(
+            "tandem_request_success_total", "Ended requests by reason.",
+            {{"class", std::string(to_string(c))}, {"finished_reason", std::string(to_string(r))}});
+    return made;
+  }();
+  std::array<prometheus::Counter*, 3> sheds = [this] {
+    std::array<prometheus::Counter*, 3> made{};
+    const std::array<const char*, 3> names{"overloaded", "draining", "invalid"};
+    for (std::size_t i = 0; i < names.size(); ++i)
+      made[i] = &counter("tandem_shed_total", "Calls refused at intake.", {{"reason", names[i]}});
+    return made;
+  }();
+  prometheus::Counter& items_completed = counter(
+      "tandem_batch_items_total", "Items of batch jobs that ended.", {{"state", "completed"}});
+  prometheus::Counter& items_failed =
+      counter("tandem_batch_items_total", "Items of batch jobs that ended.", {{"state", "failed"}});
+  prometheus::Counter& fenced_items =
+      counter("tandem_fenced_total", "Results refused because their claim had been superseded.");
+  prometheus::Counter& restarts =
+      counter("tandem_observer_restarts_total", "Respawns of the predictor and the profiler.");
+  policy::SchedulerStats last;  ///< touched by the scheduler actor alone
+
+  static void advance(prometheus::Counter& to, std::uint64_t now, std::uint64_t before) {
+    if (now > before) to.Increment(static_cast<double>(now - before));
+  }
+};
+
+Metrics::Metrics() : state_(std::make_unique<State>()) {
+  state_->kv_block_tokens_gauge.Set(static_cast<double>(kv_block_tokens));
+}
+Metrics::~Metrics() = default;
+
+std::string Metrics::text() const {
+  return prometheus::TextSerializer().Serialize(state_->registry->Collect());
+}
+
+void Metrics::set_build_info(const std::string& version, const std::string& device,
+                             const std::string& sqlite) {
+  state_
+      ->gauge("tandem_build_info", "Always 1.",
+              {{"version", version}, {"device", device}, {"sqlite", sqlite}})
+      .Set(1);
+}
+
+void Metrics::set_model(const std::string& model, Tokens max_context) {
+  state_->gauge("tandem_max_context_tokens", "Longest prompt plus output.", {{"model", model}})
+      .Set(static_cast<double>(max_context.value()));
+}
+
+void Metrics::scheduler(const policy::SchedulerStats& stats) {
+  auto& s = *state_;
+  s.running[0]->Set(static_cast<double>(stats.online_running));
+  s.running[1]->Set(static_cast<double>(stats.offline_running));
+  s.waiting[0]->Set(static_cast<double>(stats.online_waiting));
+  s.waiting[1]->Set(static_cast<double>(stats.offline_waiting));
+  const auto total = static_cast<double>(stats.kv_total.value());
+  s.kv_total.Set(total);
+  s.kv_free.Set(static_cast<double>(stats.kv_available.value()));
+  s.kv_usage.Set(total > 0 ? static_cast<double>(stats.kv_held.value()) / total : 0);
+  State::advance(s.preemptions, stats.preemptions, s.last.preemptions);
+  State::advance(s.recomputed, stats.recomputed_tokens, s.last.recomputed_tokens);
+  State::advance(s.prefix_queries, stats.prefix_queries, s.last.prefix_queries);
+  State::advance(s.prefix_hits, stats.prefix_hits, s.last.prefix_hits);
+  s.last = stats;
+}
+
+void Metrics::iteration(const Plan& plan, const IterationReport& report) {
+  auto& s = *state_;
+  if (report.outcome != Outcome::done) {
+    s.iterations_failed.Increment();
+    return;
+  }
+  std::array<std::uint32_t, 2> rows{};
+  for (const auto& slice : plan.slices) rows[index(slice.request_class)] += slice.num_tokens;
+  for (auto c : classes)
+    if (rows[index(c)] > 0) s.iteration_rows[index(c)]->Increment(rows[index(c)]);
+  s.iteration_tokens.Observe(rows[0] + rows[1]);
+  s.iteration_seconds.Observe(to_seconds(report.elapsed));
+}
+
+void Metrics::prediction_error(double relative) { state_->prediction.Observe(std::abs(relative)); }
+
+void Metrics::admitted(RequestClass c, Tokens prompt) {
+  state_->prompt_tokens[index(c)]->Increment(static_cast<double>(prompt.value()));
+  state_->prompt_lengths[index(c)]->Observe(static_cast<double>(prompt.value()));
+}
+void Metrics::first_token(RequestClass c, Duration d) {
+  state_->ttft[index(c)]->Observe(to_seconds(d));
+}
+void Metrics::token_gap(RequestClass c, Duration d) {
+  state_->gaps[index(c)]->Observe(to_seconds(d));
+}
+void Metrics::generated(RequestClass c, std::uint64_t tokens) {
+  state_->generation_tokens[index(c)]->Increment(static_cast<double>(tokens));
+}
+void Metrics::finished(RequestClass c, FinishReason reason, Duration since_arrival) {
+  state_->ended[index(c)][static_cast<std::size_t>(reason)]->Increment();
+  state_->e2e[index(c)]->Observe(to_seconds(since_arrival));
+}
+void Metrics::shed(Shed reason) { state_->sheds[static_cast<std::size_t>(reason)]->Increment(); }
+void Metrics::batch_item(bool succeeded) {
+  (succeeded ? state_->items_completed : state_->items_failed).Increment();
+}
+void Metrics::fenced(std::uint64_t items) {
+  state_->fenced_items.Increment(static_cast<double>(items));
+}
+void Metrics::observer_restarted() { state_->restarts.Increment(); }
+
+}  // namespace tandem

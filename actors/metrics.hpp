@@ -1,0 +1,53 @@
+// What operators see on /metrics: vLLM's names under `tandem_`, with a `class` label that tells
+// online from offline. Labels come from closed sets only. prometheus-cpp's objects may be updated
+// from any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/plan.hpp"
+#include "core/request.hpp"
+#include "core/units.hpp"
+#include "policy/scheduler_core.hpp"
+
+namespace tandem {
+
+/// Why a call was not taken in.
+enum class Shed : std::uint8_t { overloaded, draining, invalid };
+
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  /// The exposition text (version 0.0.4).
+  [[nodiscard]] std::string text() const;
+
+  void set_build_info(const std::string& version, const std::string& device,
+                      const std::string& sqlite);
+  void set_model(const std::string& model, Tokens max_context);
+  /// Gauges and totals of the scheduler, after each of its events.
+  void scheduler(const policy::SchedulerStats& stats);
+  void iteration(const Plan& plan, const IterationReport& report);
+  void prediction_error(double relative);
+  void admitted(RequestClass request_class, Tokens prompt_tokens);
+  void first_token(RequestClass request_class, Duration since_arrival);
+  void token_gap(RequestClass request_class, Duration gap);
+  void generated(RequestClass request_class, std::uint64_t tokens);
+  void finished(RequestClass request_class, FinishReason reason, Duration since_arrival);
+  void shed(Shed reason);
+  void batch_item(bool succeeded);
+  void fenced(std::uint64_t items);
+  void observer_restarted();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tandem

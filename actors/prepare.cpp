@@ -1,0 +1,97 @@
+// See prepare.hpp.
+#include "actors/prepare.hpp"
+
+#include <string>
+
+namespace tandem {
+namespace {
+
+/// FNV-1a; namespaces only need to differ, the KV hash itself is keyed.
+std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash;
+}
+
+Result<std::vector<TokenId>> encode(const Prompt& prompt, const ServedModel& model) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
+    for (const auto id : *ids)
+      if (id < 0 || id >= model.config.vocab_size)
+        return error(Errc::invalid_value,
+                     "token id " + std::to_string(id) +
+                         " is outside the vocabulary; allowed are 0 to " +
+                         std::to_string(model.config.vocab_size - 1),
+                     "prompt");
+    return *ids;
+  }
+  if (!model.tokenizer)
+    return error(Errc::unsupported,
+                 "model '" + model.name + "' has no tokenizer; send token ids as `prompt`",
+                 "prompt");
+  if (const auto* text = std::get_if<std::string>(&prompt))
+    return model.tokenizer->encode(*text, true, true);
+  return model.chat_format.render(*model.tokenizer, std::get<std::vector<ChatMessage>>(prompt));
+}
+
+/// How many tokens the call may generate after a prompt of `prompt_tokens`.
+Result<Tokens> resolve_max_tokens(const GenerateCall& call, Tokens prompt_tokens, Tokens context) {
+  const auto room = context - prompt_tokens;
+  const auto ask =
+      call.max_tokens.value_or(call.endpoint == Endpoint::completions ? Tokens(16) : room);
+  if (room < Tokens(1) || ask > room)
+    return error(Errc::context_length_exceeded,
+                 "this model's maximum context length is " + std::to_string(context.value()) +
+                     " tokens, but the request asks for " +
+                     std::to_string((prompt_tokens + std::max(ask, Tokens(1))).value()) + " (" +
+                     std::to_string(prompt_tokens.value()) + " in the prompt, " +
+                     std::to_string(std::max(ask, Tokens(1)).value()) + " for the completion)",
+                 call.endpoint == Endpoint::completions ? "prompt" : "messages");
+  return ask;
+}
+
+StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens max_tokens) {
+  StopRule rule{.max_tokens = max_tokens, .stop_token_ids = call.stop_token_ids};
+  if (!call.ignore_eos)
+    rule.stop_token_ids.insert(rule.stop_token_ids.end(), model.config.eos_tokens.begin(),
+                               model.config.eos_tokens.end());
+  return rule;
+}
+
+}  // namespace
+
+Result<std::vector<Request>> prepare(const GenerateCall& call, const ServedModel& model,
+                                     std::string_view tenant, std::uint64_t default_seed) {
+  if (call.model != model.name)
+    return error(
+        Errc::model_not_found,
+        "the model '" + call.model + "' does not exist; this service has '" + model.name + "'",
+        "model");
+  const auto cache_namespace = hash_of(call.cache_salt, hash_of(tenant, 0));
+  std::vector<Request> requests;
+  requests.reserve(call.prompts.size() * call.n);
+  for (const auto& prompt : call.prompts) {
+    auto tokens = encode(prompt, model);
+    if (!tokens) return tokens.error();
+    if (tokens->empty()) {
+      if (!model.config.bos_token)
+        return error(Errc::invalid_value,
+                     "the prompt is empty and the model has no beginning-of-text token", "prompt");
+      tokens->push_back(*model.config.bos_token);
+    }
+    const auto max_tokens = resolve_max_tokens(
+        call, Tokens(static_cast<std::int64_t>(tokens->size())), model.max_context);
+    if (!max_tokens) return max_tokens.error();
+    for (std::uint32_t choice = 0; choice < call.n; ++choice) {
+      Request request{.request_class = call.request_class,
+                      .prompt = *tokens,
+                      .sampling = call.sampling,
+                      .stop = stop_rule(call, model, *max_tokens),
+                      .cache_namespace = cache_namespace};
+      request.sampling.seed = (call.has_seed ? call.sampling.seed : default_seed) + choice;
+      requests.push_back(std::move(request));
+    }
+  }
+  return requests;
+}
+
+}  // namespace tandem

@@ -1,0 +1,161 @@
+// Scheduler: asks policy::SchedulerCore what to do, and does it.
+//   in   AdmitTo, OfflineItems, ItemsAvailable   work enters
+//        Cancel                                  somebody lost interest
+//        ModelUpdated, BudgetUpdated             snapshots, read by plain calls when planning
+//   out  RunIteration -> Executor                answered by IterationFinished; two in flight
+//        TokensEmitted -> each request's sink    one message per sink and report
+//        RefillOffline -> OfflineQueue, RequestsEnded -> RequestIntake
+//        IterationMeasured -> LatencyPredictor, RequestAdmitted and TokensObserved -> SloProfiler
+//   dies when the executor dies: without a device there is nothing to schedule. What was in flight
+//   is reported failed first.
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <unordered_map>
+
+#include "actors/actor_support.hpp"
+#include "actors/spawn.hpp"
+#include "core/check.hpp"
+
+namespace tandem {
+namespace {
+
+struct SchedulerState {
+  static inline const char* name = "scheduler";
+  std::unique_ptr<policy::SchedulerCore> core;
+  Executor executor;
+  MetricsPtr metrics;
+  EngineStatusPtr status;
+  std::optional<OfflineQueue> queue;
+  std::optional<msg::AttachObservers> observers;
+  std::unordered_map<RequestId, TokenSink> sinks;
+};
+using Self = Scheduler::stateful_pointer<SchedulerState>;
+
+void apply(Self self, const policy::Event& event);
+
+void report_executor_lost(Self self, const PlanPtr& plan, const caf::error& reason) {
+  const auto text = self->system().render(reason);
+  spdlog::error("executor_lost iteration={} reason=\"{}\"", raw(plan->id), text);
+  apply(self, policy::Reported{std::make_shared<const IterationReport>(IterationReport{
+                  .id = plan->id,
+                  .outcome = Outcome::failed,
+                  .error = error(Errc::device_failed,
+                                 "the device failed while it worked on this request")})});
+  self->quit(reason);
+}
+
+void perform(Self self, const policy::Launch& launch) {
+  self->request(self->state.executor, caf::infinite, msg::RunIteration{launch.plan})
+      .then(
+          [self, plan = launch.plan](const msg::IterationFinished& finished) {
+            apply(self, policy::Reported{finished.report});
+            auto& state = self->state;
+            state.status->progressed(now(self));
+            state.metrics->iteration(*plan, *finished.report);
+            if (state.observers)
+              self->send(state.observers->predictor, msg::IterationMeasured{plan, finished.report});
+          },
+          [self, plan = launch.plan](const caf::error& reason) {
+            report_executor_lost(self, plan, reason);
+          });
+}
+
+/// Splits the events by sink, keeping their order; there are as many sinks as network threads, plus
+/// one.
+void perform(Self self, const policy::Emit& emit) {
+  auto& state = self->state;
+  std::vector<std::pair<TokenSink, std::vector<TokenEvent>>> parts;
+  msg::RequestsEnded ended;
+  for (const auto& event : emit.events) {
+    const auto sink = state.sinks.find(event.id);
+    TANDEM_CHECK(sink != state.sinks.end(),
+                 "an event of a request that was never admitted, or after its end");
+    auto part = std::find_if(parts.begin(), parts.end(),
+                             [&](const auto& p) { return p.first == sink->second; });
+    if (part == parts.end()) part = parts.insert(parts.end(), {sink->second, {}});
+    part->second.push_back(event);
+    if (event.finish) {
+      ended.ids.push_back(event.id);
+      state.sinks.erase(sink);
+    }
+  }
+  for (auto& [sink, events] : parts) {
+    auto shared = std::make_shared<const std::vector<TokenEvent>>(std::move(events));
+    self->send(sink, msg::TokensEmitted{shared});
+    if (state.observers)
+      self->send(state.observers->profiler, msg::TokensObserved{shared, now(self)});
+  }
+  if (!ended.ids.empty() && state.observers) self->send(state.observers->intake, std::move(ended));
+}
+
+void perform(Self self, const policy::Refill& refill) {
+  if (self->state.queue) self->send(*self->state.queue, msg::RefillOffline{refill.count});
+}
+
+void apply(Self self, const policy::Event& event) {
+  auto& state = self->state;
+  for (const auto& action : state.core->on(event, now(self)))
+    std::visit([self](const auto& a) { perform(self, a); }, action);
+  const auto stats = state.core->stats();
+  state.metrics->scheduler(stats);
+  state.status->set_work(stats, now(self));
+}
+
+void admit(Self self, const RequestPtr& request, const TokenSink& sink) {
+  auto& state = self->state;
+  state.sinks.emplace(request->id, sink);
+  const auto prompt = Tokens(static_cast<std::int64_t>(request->prompt.size()));
+  state.metrics->admitted(request->request_class, prompt);
+  if (state.observers)
+    self->send(state.observers->profiler,
+               msg::RequestAdmitted{request->id, request->request_class, request->arrival, prompt});
+}
+
+Scheduler::behavior_type scheduler(Self self,
+                                   std::shared_ptr<std::unique_ptr<policy::SchedulerCore>> core,
+                                   Executor executor, MetricsPtr metrics, EngineStatusPtr status) {
+  install_handlers(self);
+  auto& state = self->state;
+  state.core = std::move(*core);
+  state.executor = std::move(executor);
+  state.metrics = std::move(metrics);
+  state.status = std::move(status);
+  return {
+      [self](const msg::AdmitTo& admit_to) {
+        admit(self, admit_to.request, admit_to.sink);
+        apply(self, policy::Arrived{admit_to.request});
+      },
+      [self](const msg::Cancel& cancel) {
+        for (const auto id : cancel.ids) apply(self, policy::Cancelled{id});
+      },
+      [self](const msg::OfflineItems& items) {
+        const auto sink = TokenSink(*self->state.queue);
+        for (const auto& item : items.items) admit(self, item, sink);
+        apply(self, policy::Supplied{items.items});
+      },
+      [self](const msg::ItemsAvailable&) { apply(self, policy::Available{}); },
+      [self](const msg::ModelUpdated& updated) {
+        apply(self, policy::ModelUpdated{updated.model});
+      },
+      [self](const msg::BudgetUpdated& updated) {
+        apply(self, policy::BudgetUpdated{updated.budget});
+      },
+      [self](const msg::AttachQueue& attach) {
+        self->state.queue = attach.queue;
+        apply(self, policy::Available{});
+      },
+      [self](const msg::AttachObservers& attach) { self->state.observers = attach; },
+  };
+}
+
+}  // namespace
+
+Scheduler spawn_scheduler(caf::actor_system& system, const policy::SchedulerOptions& options,
+                          policy::PlannerPtr planner, Executor executor, MetricsPtr metrics,
+                          EngineStatusPtr status) {
+  auto core = std::make_shared<std::unique_ptr<policy::SchedulerCore>>(
+      std::make_unique<policy::SchedulerCore>(options, std::move(planner)));
+  return system.spawn(scheduler, core, std::move(executor), std::move(metrics), std::move(status));
+}
+
+}  // namespace tandem

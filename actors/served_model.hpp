@@ -1,0 +1,27 @@
+// What the front needs to know of the model: its name, its text side and its limits. Immutable and
+// shared.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/units.hpp"
+#include "model/chat_format.hpp"
+#include "model/model_config.hpp"
+#include "model/tokenizer.hpp"
+
+namespace tandem {
+
+struct ServedModel {
+  std::string name;
+  model::ModelConfig config;
+  model::TokenizerPtr
+      tokenizer;  ///< null: the folder has none; prompts must be token ids, no text comes out
+  model::ChatFormat chat_format;
+  Tokens max_context{0};  ///< the smaller of the model's, the option's and what the KV cache holds
+  std::int64_t created_at = 0;  ///< for /v1/models, unix seconds
+};
+using ServedModelPtr = std::shared_ptr<const ServedModel>;
+
+}  // namespace tandem

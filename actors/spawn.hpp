@@ -1,0 +1,50 @@
+// How each actor comes to life. An actor has no header of its own: its interface is its protocol.
+#pragma once
+
+#include <caf/actor_system.hpp>
+#include <cstdint>
+#include <memory>
+
+#include "actors/engine_status.hpp"
+#include "actors/metrics.hpp"
+#include "actors/protocols.hpp"
+#include "actors/served_model.hpp"
+#include "gpu/backend.hpp"
+#include "policy/iteration_planner.hpp"
+#include "policy/scheduler_core.hpp"
+#include "store/store.hpp"
+
+namespace tandem::store {
+class Store;
+}
+
+namespace tandem {
+
+using MetricsPtr = std::shared_ptr<Metrics>;
+
+struct IntakeOptions {
+  std::uint32_t max_online_requests = 1024;
+  std::uint32_t max_flex_requests = 256;
+  std::uint64_t seed = 0;  ///< where request seeds come from if a call names none
+};
+
+struct QueueOptions {
+  std::uint32_t max_batch_items = 50000;
+  std::uint32_t max_prepared = 256;  ///< engine requests handed out at once
+};
+
+RequestIntake spawn_request_intake(caf::actor_system& system, bool detached,
+                                   const IntakeOptions& options, ServedModelPtr model,
+                                   Scheduler scheduler, MetricsPtr metrics);
+OfflineQueue spawn_offline_queue(caf::actor_system& system, bool detached,
+                                 const QueueOptions& options, std::unique_ptr<store::Store> store,
+                                 ServedModelPtr model, Scheduler scheduler, MetricsPtr metrics);
+LatencyPredictor spawn_latency_predictor(caf::actor_system& system, MetricsPtr metrics);
+SloProfiler spawn_slo_profiler(caf::actor_system& system, MetricsPtr metrics);
+Scheduler spawn_scheduler(caf::actor_system& system, const policy::SchedulerOptions& options,
+                          policy::PlannerPtr planner, Executor executor, MetricsPtr metrics,
+                          EngineStatusPtr status);
+Executor spawn_executor(caf::actor_system& system, bool detached,
+                        std::unique_ptr<gpu::Backend> backend);
+
+}  // namespace tandem

@@ -1,0 +1,50 @@
+// The device, as the executor sees it. One object owns weights, KV memory and sampler slots; it
+// runs one plan at a time, segment by segment, and decides nothing. Implementations: gpu/host (CPU)
+// and, where the CUDA toolkit was found, gpu/cuda. Tests and the simulator bring their own.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/plan.hpp"
+#include "core/result.hpp"
+#include "core/units.hpp"
+
+namespace tandem::gpu {
+
+struct DeviceLimits {
+  std::string device_name;
+  std::string kernels;  ///< which kernel set was chosen, e.g. "avx512_bf16"
+  Blocks kv_blocks{0};
+  Tokens max_iteration_tokens{0};   ///< rows of one plan
+  std::uint32_t max_sequences = 0;  ///< slots
+  Tokens max_context{0};
+  std::int64_t vocab_size = 0;
+  std::uint32_t num_layers = 0;
+  std::uint32_t row_quantum = 1;  ///< row counts that are multiples of it use the device best
+};
+
+/// Called exactly once per started segment, from any thread, possibly before start_segment returns.
+using SegmentCallback = std::function<void(Result<void>)>;
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  [[nodiscard]] virtual const DeviceLimits& limits() const = 0;
+  /// How many segments `plan` runs in: the layers between two safepoints. At least 1.
+  [[nodiscard]] virtual std::uint32_t num_segments(const Plan& plan) const = 0;
+  /// Runs segment `index` (0, 1, … in order) of `plan`. A plan's first segment starts only after
+  /// the previous plan was collected or aborted; slices that name a source_slice take the token
+  /// sampled by the plan collected last.
+  virtual void start_segment(const PlanPtr& plan, std::uint32_t index, SegmentCallback done) = 0;
+  /// After the last segment: the samples, in slice order.
+  virtual Result<std::vector<Sample>> collect(const Plan& plan) = 0;
+  /// Instead of the next segment: forget the plan. Bindings stay; samples of the plan before it
+  /// stay the last ones.
+  virtual void abort(const Plan& plan) = 0;
+};
+
+}  // namespace tandem::gpu

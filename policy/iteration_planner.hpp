@@ -1,0 +1,83 @@
+// Which tokens run next: the one decision that policies differ in. A planner is a pure object over
+// counts; it sees no ledger, no device and no clock but the one it is given. Tests and users
+// replace it (RuntimeParts::planner); the scheduler core checks and carries out what it chose.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/request.hpp"
+#include "core/result.hpp"
+#include "core/units.hpp"
+#include "policy/snapshots.hpp"
+
+namespace tandem::policy {
+
+/// One sequence, as far as a planner needs to know. "Planned" counts what plans in flight will do.
+struct SequenceView {
+  RequestId id{};
+  RequestClass request_class = RequestClass::online;
+  Tokens context{
+      0};  ///< positions computed or planned; for a waiting sequence: found in the prefix cache
+  Tokens pending{0};  ///< tokens that could run now: the rest of the prompt, or 1 of a decode
+  bool decode = false;
+  bool running = false;  ///< has a slot
+  Blocks held{0};        ///< blocks it holds now (a waiting sequence: cached ones it would share)
+  Blocks releasable{0};  ///< blocks that would become free if it were preempted now; 0 while a plan
+                         ///< in flight uses it
+  bool preemptible =
+      false;  ///< may be named in Selection::preempt: offline, running, in no plan in flight
+  TimePoint arrival{};
+
+  /// Blocks to take for running `tokens` more.
+  [[nodiscard]] Blocks blocks_needed(Tokens tokens) const;
+};
+
+/// Views are in arrival order (offline: the queue's order). Waiting ones are a window, not the
+/// whole queue.
+struct PlanningView {
+  std::span<const SequenceView> online_running;
+  std::span<const SequenceView> online_waiting;
+  std::span<const SequenceView> offline_running;
+  std::span<const SequenceView> offline_waiting;
+  Blocks free_blocks{0};  ///< free or evictable
+  std::uint32_t free_slots = 0;
+  Tokens token_budget{0};  ///< rows that one iteration may have
+  TimePoint now{};
+  const LatencySnapshot* model = nullptr;  ///< null until something was measured
+  const BudgetSnapshot* budget = nullptr;
+};
+
+struct Choice {
+  RequestId id{};
+  Tokens tokens{0};
+};
+
+/// Preempted sequences are freed first (recompute: they go back to the head of their queue), then
+/// the choices are given blocks in order.
+struct Selection {
+  std::vector<RequestId> preempt;
+  std::vector<Choice> choices;
+};
+
+class IterationPlanner {
+ public:
+  virtual ~IterationPlanner() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  /// Empty choices: nothing to run.
+  virtual Selection select(const PlanningView& view) = 0;
+};
+using PlannerPtr = std::unique_ptr<IterationPlanner>;
+
+/// Online requests alone; offline ones wait for ever.
+PlannerPtr make_online_only();
+/// Sarathi++ of HyGen §5.1: running online decodes, online prefill chunks in arrival order, then
+/// offline in what is left of the token budget; offline victims are freed when online lacks blocks.
+PlannerPtr make_online_first();
+/// By the name that config uses ("online_only", "online_first"); an unknown name lists the known.
+Result<PlannerPtr> make_planner(std::string_view name);
+
+}  // namespace tandem::policy

@@ -1,0 +1,66 @@
+// See slo_statistics.hpp.
+#include "policy/slo_statistics.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tandem::policy {
+
+SampleWindow::SampleWindow(std::size_t capacity) : capacity_(capacity) {}
+
+void SampleWindow::add(double value) {
+  if (values_.size() < capacity_)
+    values_.push_back(value);
+  else
+    values_[count_ % capacity_] = value;
+  ++count_;
+}
+
+double SampleWindow::quantile(double share) const {
+  if (values_.empty()) return 0;
+  const auto wanted = std::ceil(share * static_cast<double>(values_.size()));
+  const auto rank =
+      static_cast<std::size_t>(std::clamp(wanted, 1.0, static_cast<double>(values_.size()))) - 1;
+  auto sorted = values_;
+  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(rank),
+                   sorted.end());
+  return sorted[rank];
+}
+
+SloStatistics::SloStatistics(std::size_t window) : ttft_ms_(window), tbt_ms_(window) {}
+
+void SloStatistics::admitted(RequestId id, RequestClass request_class, TimePoint arrival) {
+  requests_[id] = {.request_class = request_class, .arrival = arrival, .last = arrival};
+}
+
+std::optional<TokenTiming> SloStatistics::token(RequestId id, TimePoint at) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return std::nullopt;
+  auto& progress = found->second;
+  const TokenTiming timing{progress.request_class, !progress.started, at - progress.last};
+  if (progress.request_class == RequestClass::online)
+    (timing.first ? ttft_ms_ : tbt_ms_).add(to_ms(timing.since_last));
+  progress.started = true;
+  progress.last = at;
+  return timing;
+}
+
+std::optional<TokenTiming> SloStatistics::ended(RequestId id, TimePoint at) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return std::nullopt;
+  const TokenTiming timing{found->second.request_class, !found->second.started,
+                           at - found->second.arrival};
+  requests_.erase(found);
+  return timing;
+}
+
+BudgetSnapshot SloStatistics::snapshot() const {
+  return {.ttft_samples = ttft_ms_.count(),
+          .tbt_samples = tbt_ms_.count(),
+          .ttft_ms_p50 = ttft_ms_.quantile(0.5),
+          .ttft_ms_p99 = ttft_ms_.quantile(0.99),
+          .tbt_ms_p50 = tbt_ms_.quantile(0.5),
+          .tbt_ms_p99 = tbt_ms_.quantile(0.99)};
+}
+
+}  // namespace tandem::policy

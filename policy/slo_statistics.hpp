@@ -1,0 +1,62 @@
+// What online requests felt: times to first token and gaps between tokens, over a sliding window of
+// the latest samples. TBT statistics are over all gaps, pooled, not over per-request means.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "core/request.hpp"
+#include "core/units.hpp"
+#include "policy/snapshots.hpp"
+
+namespace tandem::policy {
+
+/// The latest `capacity` samples of one quantity.
+class SampleWindow {
+ public:
+  explicit SampleWindow(std::size_t capacity);
+  void add(double value);
+  [[nodiscard]] std::uint64_t count() const { return count_; }  ///< ever added
+  /// The smallest sample that at least `share` (0 to 1) of the window does not exceed; 0 if empty.
+  [[nodiscard]] double quantile(double share) const;
+
+ private:
+  std::size_t capacity_;
+  std::vector<double> values_;
+  std::uint64_t count_ = 0;
+};
+
+/// What one token event meant in time.
+struct TokenTiming {
+  RequestClass request_class = RequestClass::online;
+  bool first = false;  ///< since_last is the time to first token
+  Duration since_last{};
+};
+
+class SloStatistics {
+ public:
+  explicit SloStatistics(std::size_t window = 8192);
+
+  void admitted(RequestId id, RequestClass request_class, TimePoint arrival);
+  /// Takes in one token at `at`. Requests that were never admitted yield nothing.
+  std::optional<TokenTiming> token(RequestId id, TimePoint at);
+  /// Forgets the request; returns its class and its time since arrival.
+  std::optional<TokenTiming> ended(RequestId id, TimePoint at);
+  [[nodiscard]] BudgetSnapshot snapshot() const;
+
+ private:
+  struct Progress {
+    RequestClass request_class;
+    TimePoint arrival;
+    TimePoint last;
+    bool started = false;
+  };
+  std::unordered_map<RequestId, Progress> requests_;
+  SampleWindow ttft_ms_;
+  SampleWindow tbt_ms_;
+};
+
+}  // namespace tandem::policy
