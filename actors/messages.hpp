@@ -160,6 +160,8 @@ struct ProbeStore {};
 
 /// A periodic look at deadlines and housekeeping; every actor that needs one sends it to itself.
 struct Tick {};
+/// From an actor to itself: there is a portion of its own work left; other messages go in between.
+struct Work {};
 
 }  // namespace tandem::msg
 
@@ -198,4 +200,5 @@ TANDEM_MESSAGE(CancelBatch)
 TANDEM_MESSAGE(NewUpload)
 TANDEM_MESSAGE(ProbeStore)
 TANDEM_MESSAGE(Tick)
+TANDEM_MESSAGE(Work)
 #undef TANDEM_MESSAGE

@@ -82,12 +82,13 @@ using RequestIntake = Protocol<msg::Reply<msg::Accepted>(msg::SubmitTo), void(ms
 ///   dry Drain      claim nothing more; items in the engine are unclaimed by the store when it
 ///   reopens
 using OfflineQueue = Protocol<
-    void(msg::RefillOffline), void(msg::TokensEmitted), void(msg::Tick), void(msg::Drain),
-    msg::Reply<msg::UploadPath>(msg::NewUpload), msg::Reply<store::FileInfo>(msg::AddFile),
-    msg::Reply<msg::FilePage>(msg::ListFiles), msg::Reply<msg::FileOnDisk>(msg::GetFile),
-    msg::Reply<msg::Nothing>(msg::RemoveFile), msg::Reply<store::BatchInfo>(msg::CreateBatch),
-    msg::Reply<store::BatchInfo>(msg::GetBatch), msg::Reply<msg::BatchPage>(msg::ListBatches),
-    msg::Reply<store::BatchInfo>(msg::CancelBatch), msg::Reply<msg::Nothing>(msg::ProbeStore)>;
+    void(msg::RefillOffline), void(msg::TokensEmitted), void(msg::Tick), void(msg::Work),
+    void(msg::Drain), msg::Reply<msg::UploadPath>(msg::NewUpload),
+    msg::Reply<store::FileInfo>(msg::AddFile), msg::Reply<msg::FilePage>(msg::ListFiles),
+    msg::Reply<msg::FileOnDisk>(msg::GetFile), msg::Reply<msg::Nothing>(msg::RemoveFile),
+    msg::Reply<store::BatchInfo>(msg::CreateBatch), msg::Reply<store::BatchInfo>(msg::GetBatch),
+    msg::Reply<msg::BatchPage>(msg::ListBatches), msg::Reply<store::BatchInfo>(msg::CancelBatch),
+    msg::Reply<msg::Nothing>(msg::ProbeStore)>;
 
 namespace msg {
 struct AttachQueue {

@@ -172,6 +172,9 @@ void Runtime::State::watch(caf::strong_actor_ptr actor, const char* role,
 const RequestIntake& Runtime::intake() const { return state_->intake; }
 const OfflineQueue& Runtime::queue() const { return state_->queue; }
 const Scheduler& Runtime::scheduler() const { return state_->scheduler; }
+msg::AttachObservers Runtime::observers() const {
+  return {state_->predictor, state_->profiler, state_->intake};
+}
 Metrics& Runtime::metrics() { return *state_->metrics; }
 const ServedModelPtr& Runtime::model() const { return state_->model; }
 std::uint64_t Runtime::in_flight() const { return state_->status->in_flight(); }

@@ -62,6 +62,8 @@ class Runtime {
   [[nodiscard]] const RequestIntake& intake() const;
   [[nodiscard]] const OfflineQueue& queue() const;
   [[nodiscard]] const Scheduler& scheduler() const;
+  /// Those that were spawned at start; after a respawn the scheduler knows the successors.
+  [[nodiscard]] msg::AttachObservers observers() const;
   [[nodiscard]] Metrics& metrics();
   [[nodiscard]] const ServedModelPtr& model() const;
 

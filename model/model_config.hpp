@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.hpp"
@@ -40,7 +41,7 @@ struct ModelConfig {
   double rms_norm_eps = 1e-5;
   RopeConfig rope;
   bool tied_head = false;
-  bool qkv_bias = false;     ///< Qwen2, or attention_bias
+  bool qkv_bias = false;     ///< Qwen2 (attention_bias elsewhere is refused)
   bool qk_norm = false;      ///< Qwen3
   std::string stored_dtype;  ///< "float32", "float16", "bfloat16"
   std::optional<TokenId> bos_token;
@@ -49,6 +50,9 @@ struct ModelConfig {
   std::optional<float> default_temperature;
   std::optional<float> default_top_p;
   std::optional<std::int32_t> default_top_k;
+
+  /// What an operator should know of how the file was understood, one sentence each (for the log).
+  std::vector<std::string> notes;
 
   /// Inverse frequencies of the rotation, (head_dim / 2), scaling applied.
   [[nodiscard]] std::vector<float> rope_inverse_frequencies() const;

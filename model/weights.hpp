@@ -18,6 +18,7 @@ enum class Dtype : std::uint8_t { f32, f16, bf16 };
 constexpr std::size_t size_of(Dtype d) { return d == Dtype::f32 ? 4 : 2; }
 
 /// A row-major matrix (rows, cols), or a vector with rows == 1. Valid as long as its Weights lives.
+/// `data` need not be aligned: a file may place a tensor at any byte.
 struct TensorView {
   const std::byte* data = nullptr;
   Dtype dtype = Dtype::f32;
@@ -33,9 +34,10 @@ void to_f32(const TensorView& view, std::int64_t first, std::span<float> out);
 
 /// Matrices are (out_features, in_features), as stored by Hugging Face.
 struct LayerWeights {
-  TensorView input_norm;  ///< (hidden)
-  TensorView q, k, v,
-      o;  ///< (heads*head_dim, hidden), (kv_heads*head_dim, hidden) x2, (hidden, heads*head_dim)
+  TensorView input_norm;              ///< (hidden)
+  TensorView q;                       ///< (heads*head_dim, hidden)
+  TensorView k, v;                    ///< (kv_heads*head_dim, hidden)
+  TensorView o;                       ///< (hidden, heads*head_dim)
   TensorView q_bias, k_bias, v_bias;  ///< empty unless qkv_bias
   TensorView q_norm, k_norm;          ///< (head_dim), empty unless qk_norm
   TensorView post_attention_norm;     ///< (hidden)
@@ -68,8 +70,9 @@ using WeightsPtr = std::shared_ptr<const Weights>;
 /// names the file and the tensor.
 Result<WeightsPtr> load_weights(const std::filesystem::path& folder, const ModelConfig& config);
 
-/// Random weights of the config's shape (normal, scaled so that activations stay finite); equal
-/// seeds give equal weights. For benchmarks and tests.
+/// Random weights of the config's shape: matrices bell-shaped with deviation 1/sqrt(cols), so that
+/// activations and logits stay near 1, norms 1. Equal seeds give equal weights, up to the rounding
+/// of `dtype`. For benchmarks and tests; about a second per 10^9 parameters.
 WeightsPtr dummy_weights(const ModelConfig& config, Dtype dtype, std::uint64_t seed);
 
 }  // namespace tandem::model

@@ -22,18 +22,23 @@ struct SequenceView {
   RequestClass request_class = RequestClass::online;
   Tokens context{
       0};  ///< positions computed or planned; for a waiting sequence: found in the prefix cache
-  Tokens pending{0};  ///< tokens that could run now: the rest of the prompt, or 1 of a decode
-  bool decode = false;
+  Tokens pending{0};  ///< tokens that could run now: the rest of the prompt (after a preemption: of
+                      ///< prompt and output), or 1 of a decode; 0 if plans in flight finish it
+  bool decode = false;   ///< what is pending is one token that it generated itself
   bool running = false;  ///< has a slot
   Blocks held{0};        ///< blocks it holds now (a waiting sequence: cached ones it would share)
+  Blocks unheld{0};      ///< waiting: of `held`, those that free_blocks counts, since nobody holds
+                         ///< them; sharing takes them from there
   Blocks releasable{0};  ///< blocks that would become free if it were preempted now; 0 while a plan
                          ///< in flight uses it
-  bool preemptible =
-      false;  ///< may be named in Selection::preempt: offline, running, in no plan in flight
+  bool preemptible = false;  ///< may be named in Selection::preempt: running, in no plan in flight.
+                             ///< A running sequence becomes so by being left out of plans.
   TimePoint arrival{};
 
-  /// Blocks to take for running `tokens` more.
+  /// By how much running `tokens` more lowers free_blocks.
   [[nodiscard]] Blocks blocks_needed(Tokens tokens) const;
+  /// How many more tokens, up to `limit`, can run when `free` blocks are to be had.
+  [[nodiscard]] Tokens tokens_that_fit(Tokens limit, Blocks free) const;
 };
 
 /// Views are in arrival order (offline: the queue's order). Waiting ones are a window, not the
@@ -57,7 +62,13 @@ struct Choice {
 };
 
 /// Preempted sequences are freed first (recompute: they go back to the head of their queue), then
-/// the choices are given blocks in order.
+/// the choices are given blocks in order. The core aborts, naming the rule, unless
+///   - preempted ones are preemptible, named once, and not chosen as well;
+///   - each choice is a sequence of the view, named once, with 1 .. pending tokens;
+///   - all tokens together fit token_budget, the waiting ones chosen fit free_slots (one more for
+///     each preempted), and all blocks_needed together fit free_blocks plus what is released.
+/// A chosen waiting sequence may still be left for the next plan: when the blocks that it would
+/// share are those of a sequence that the same selection preempts.
 struct Selection {
   std::vector<RequestId> preempt;
   std::vector<Choice> choices;
@@ -76,6 +87,7 @@ using PlannerPtr = std::unique_ptr<IterationPlanner>;
 PlannerPtr make_online_only();
 /// Sarathi++ of HyGen §5.1: running online decodes, online prefill chunks in arrival order, then
 /// offline in what is left of the token budget; offline victims are freed when online lacks blocks.
+/// The rules of who may start and who gives way stand in selection_builder.hpp.
 PlannerPtr make_online_first();
 /// By the name that config uses ("online_only", "online_first"); an unknown name lists the known.
 Result<PlannerPtr> make_planner(std::string_view name);

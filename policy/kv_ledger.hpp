@@ -26,6 +26,14 @@ struct LedgerOptions {
   std::uint64_t hash_key = 0x9e3779b97f4a7c15ULL;  ///< shells draw a random one per process
 };
 
+/// The leading blocks of a chain that are in the cache right now.
+struct PrefixMatch {
+  Blocks cached{0};
+  Blocks unheld{0};  ///< of them, those that nobody holds: sharing takes these from available()
+
+  friend bool operator==(const PrefixMatch&, const PrefixMatch&) = default;
+};
+
 class KvLedger {
  public:
   explicit KvLedger(const LedgerOptions& options);
@@ -33,25 +41,35 @@ class KvLedger {
   KvLedger(KvLedger&&) noexcept;
 
   /// The hashes of the full blocks of `tokens`, continuing `known` (already computed ones are
-  /// kept).
+  /// kept). Without a prefix cache `known` stays as it is.
   void extend_hashes(std::uint64_t cache_namespace, std::span<const TokenId> tokens,
                      std::vector<BlockHash>& known) const;
-  /// How many leading blocks of `hashes` are in the cache right now.
-  [[nodiscard]] Blocks cached_prefix(std::span<const BlockHash> hashes) const;
-  /// Takes a reference on the first `count` cached blocks of `hashes` (they must be cached).
+  /// How many leading blocks of `hashes` are cached with these very tokens.
+  [[nodiscard]] PrefixMatch cached_prefix(std::span<const BlockHash> hashes,
+                                          std::span<const TokenId> tokens) const;
+  /// Takes a reference on each of the first `count` blocks of `hashes` and returns them; stops at
+  /// the first that is not cached or holds other tokens, so the result may be shorter.
   std::vector<BlockId> share(std::span<const BlockHash> hashes, std::span<const TokenId> tokens,
                              Blocks count);
   /// Takes `count` fresh blocks, evicting cached ones if need be. Caller has checked available().
   void take(Blocks count, std::vector<BlockId>& into);
-  /// Gives references back (a sequence's whole table). Blocks that were published stay cached.
+  /// Gives references back (a sequence's whole table). Blocks that were published stay cached; the
+  /// table's last block becomes the first to be evicted, since it is of use only with those before.
   void release(std::span<const BlockId> blocks);
-  /// Declares that `block` now holds the KV of the full block `hash` (its report came back).
-  void publish(BlockId block, const BlockHash& hash, std::span<const TokenId> block_tokens);
+  /// Declares that `block`, held by the caller, now contains the KV of the full block `hash` (its
+  /// report came back); `parent` is the hash of the block before it, {} for the first. If that hash
+  /// is cached under another block already, the first one stays and this one is left uncached.
+  void publish(BlockId block, const BlockHash& parent, const BlockHash& hash,
+               std::span<const TokenId> block_tokens);
 
   [[nodiscard]] Blocks total() const;
   [[nodiscard]] Blocks available() const;  ///< free or evictable
   [[nodiscard]] Blocks held() const;       ///< referenced by somebody
+  [[nodiscard]] Blocks cached() const;     ///< findable by hash, held or not
   [[nodiscard]] std::uint32_t references(BlockId block) const;
+  /// Changes whenever a block that stays held gained or lost a holder: as long as it does not, a
+  /// table's number of blocks with one holder changes only by what was taken for it.
+  [[nodiscard]] std::uint64_t sharing_version() const;
   /// Walks everything and aborts on a broken invariant; for tests.
   void check() const;
 

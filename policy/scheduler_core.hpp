@@ -23,7 +23,7 @@ namespace tandem::policy {
 
 struct SchedulerOptions {
   Tokens max_iteration_tokens{512};   ///< the token budget of one iteration
-  std::uint32_t max_sequences = 256;  ///< slots
+  std::uint32_t max_sequences = 256;  ///< slots; no more than max_iteration_tokens are used
   Blocks kv_blocks{0};
   bool prefix_cache = true;
   std::uint32_t plans_in_flight = 2;  ///< 1 or 2
@@ -49,7 +49,9 @@ class SchedulerCore {
   ~SchedulerCore();
   SchedulerCore(SchedulerCore&&) noexcept;
 
-  /// Takes one event in; the returned actions are valid until the next call.
+  /// Takes one event in; the returned actions are valid until the next call. The offline queue is
+  /// taken to have items until it says otherwise: the very first event is answered with a Refill,
+  /// which a shell that has no queue yet keeps until it has one, or answers with Supplied{}.
   [[nodiscard]] const std::vector<Action>& on(const Event& event, TimePoint now);
 
   [[nodiscard]] SchedulerStats stats() const;

@@ -1,0 +1,110 @@
+// See choice_stream.hpp.
+#include "api/choice_stream.hpp"
+
+#include "core/check.hpp"
+
+namespace tandem::api {
+namespace {
+
+TokenText token_text(const model::Tokenizer* tokenizer, TokenId token, float logprob) {
+  TokenText result{.logprob = logprob};
+  if (!tokenizer) return result;
+  result.bytes = std::string(tokenizer->token_bytes(token));
+  result.token = tokenizer->decode(std::span(&token, 1));
+  return result;
+}
+
+LogprobEntry logprob_entry(const model::Tokenizer* tokenizer, const TokenEvent& event) {
+  LogprobEntry entry{.chosen = token_text(tokenizer, *event.token, event.logprob)};
+  for (const auto& top : event.top_logprobs)
+    entry.top.push_back(token_text(tokenizer, top.token, top.logprob));
+  return entry;
+}
+
+}  // namespace
+
+ChoiceStream::ChoiceStream(const GenerateCall& call, model::TokenizerPtr tokenizer)
+    : tokenizer_(std::move(tokenizer)), wants_logprobs_(call.sampling.logprobs.has_value()) {
+  if (tokenizer_) text_.emplace(tokenizer_, call.stop, call.include_stop_text);
+}
+
+void ChoiceStream::add_token(const TokenEvent& event, Delta& delta) {
+  completion_tokens_ += Tokens(1);
+  // The token that ended the generation (an end-of-text id) is counted, and is not part of the
+  // text.
+  if (event.finish == FinishReason::stop) return;
+  if (wants_logprobs_) delta.logprobs.push_back(logprob_entry(tokenizer_.get(), event));
+  if (text_) delta.text += text_->push(*event.token);
+}
+
+Delta ChoiceStream::push(const TokenEvent& event) {
+  Delta delta;
+  if (ended_) return delta;
+  cached_tokens_ = std::max(cached_tokens_, event.cached_tokens);
+  if (event.token) add_token(event, delta);
+  if (text_ && text_->stopped()) {
+    ended_ = true;
+    wants_cancel_ = !event.finish;
+    delta.finish = FinishReason::stop;
+    return delta;
+  }
+  if (!event.finish) return delta;
+  ended_ = true;
+  if (text_) delta.text += text_->finish();
+  delta.finish = event.finish;
+  delta.error = event.error;
+  if (event.finish == FinishReason::failed && !delta.error)
+    delta.error = error(Errc::internal, "the engine failed while it worked on this request");
+  return delta;
+}
+
+CallCollector::CallCollector(GenerateCall call, std::vector<AcceptedChoice> choices,
+                             model::TokenizerPtr tokenizer)
+    : call_(std::move(call)),
+      accepted_(std::move(choices)),
+      results_(accepted_.size()),
+      left_(accepted_.size()) {
+  streams_.reserve(accepted_.size());
+  for (std::size_t i = 0; i < accepted_.size(); ++i) {
+    streams_.emplace_back(call_, tokenizer);
+    index_.emplace(accepted_[i].id, i);
+  }
+}
+
+bool CallCollector::push(const TokenEvent& event) {
+  const auto found = index_.find(event.id);
+  if (found == index_.end()) return false;
+  auto& stream = streams_[found->second];
+  if (stream.ended()) return false;
+  auto delta = stream.push(event);
+  auto& result = results_[found->second];
+  result.text += delta.text;
+  result.logprobs.insert(result.logprobs.end(), std::make_move_iterator(delta.logprobs.begin()),
+                         std::make_move_iterator(delta.logprobs.end()));
+  if (!delta.finish) return false;
+  result.finish = *delta.finish;
+  if (delta.error && !error_) error_ = delta.error;
+  cancelled_ = cancelled_ || *delta.finish == FinishReason::cancelled;
+  --left_;
+  return stream.wants_cancel();
+}
+
+Tokens count_prompt_tokens(const std::vector<AcceptedChoice>& choices,
+                           std::uint32_t choices_per_prompt) {
+  TANDEM_CHECK(choices_per_prompt > 0, "a call has at least one choice");
+  Tokens total{0};
+  for (std::size_t i = 0; i < choices.size(); i += choices_per_prompt)
+    total += choices[i].prompt_tokens;
+  return total;
+}
+
+Usage CallCollector::usage() const {
+  Usage usage{.prompt = count_prompt_tokens(accepted_, call_.n)};
+  for (std::size_t i = 0; i < streams_.size(); ++i) {
+    usage.completion += streams_[i].completion_tokens();
+    if (i % call_.n == 0) usage.cached += streams_[i].cached_tokens();
+  }
+  return usage;
+}
+
+}  // namespace tandem::api

@@ -1,0 +1,68 @@
+// From the wire to core types. Everything here is hostile until it has passed: depth, sizes, types
+// and ranges are checked, and an error names the field, what it held and what is allowed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "core/generate.hpp"
+#include "core/result.hpp"
+
+namespace tandem::api {
+
+struct ParseLimits {
+  std::string model;  ///< the model that is served; what a call names is checked by intake
+  std::int64_t vocab_size = 0;  ///< bounds token ids in logit_bias, stop_token_ids and prompts
+  std::uint32_t max_choices = 16;
+  std::uint32_t max_prompts = 64;
+  std::size_t max_messages = 4096;
+  std::size_t max_stop_bytes = 256;
+  std::size_t max_logit_bias = 1024;
+  bool strict_fields = false;  ///< unknown top-level fields are errors instead of being ignored
+};
+
+struct ParsedCall {
+  GenerateCall call;
+  std::vector<std::string> ignored_fields;  ///< unknown ones, at most 16 of them; for the debug log
+};
+
+/// The body of POST /v1/completions, /v1/chat/completions or /v1/responses (for the last also a
+/// response.create event, whose `type`, `stream_id` and `event_id` are passed over).
+Result<ParsedCall> parse_call(Endpoint endpoint, std::string_view json, const ParseLimits& limits);
+
+/// One line of a batch's input file; `body` is the request's JSON again.
+struct BatchLine {
+  std::string custom_id, url, body;
+};
+Result<BatchLine> parse_batch_line(std::string_view line);
+
+struct BatchCreate {
+  std::string input_file_id, endpoint, completion_window;
+  std::int64_t window_seconds = 86400;
+  std::map<std::string, std::string> metadata;
+};
+/// The body of POST /v1/batches. Windows: "24h", and as an extension "<n>h" and "<n>m".
+Result<BatchCreate> parse_batch_create(std::string_view json);
+
+struct CreateResponse {
+  std::string stream_id, event_id;
+  ParsedCall parsed;
+};
+struct CancelResponse {
+  std::string response_id, event_id;
+};
+/// A refused event, with what could still be read of its ids, so that the error can echo them.
+struct BadEvent {
+  std::string stream_id, event_id;
+  Error reason;
+};
+/// One text message of the Responses WebSocket.
+std::variant<CreateResponse, CancelResponse, BadEvent> parse_websocket_event(
+    std::string_view json, const ParseLimits& limits);
+
+}  // namespace tandem::api

@@ -1,0 +1,53 @@
+// The events of one response, as OpenAI's Responses API streams them over WebSocket and SSE. A
+// sequence number is given when an event is written out, so numbers have no gaps whatever was
+// merged before.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/choice_stream.hpp"
+#include "core/generate.hpp"
+
+namespace tandem::api {
+
+class ResponseEvents {
+ public:
+  /// `stream_id` empty: the events carry none.
+  ResponseEvents(const GenerateCall& call, std::string stream_id, std::int64_t unix_now);
+
+  [[nodiscard]] const std::string& id() const { return id_; }
+  [[nodiscard]] const std::string& stream_id() const { return stream_id_; }
+
+  /// response.created, response.in_progress, response.output_item.added,
+  /// response.content_part.added.
+  std::vector<std::string> opening();
+  /// response.output_text.delta.
+  std::string delta(std::string_view text, const std::vector<LogprobEntry>& logprobs);
+  /// The .done events and the one terminal event: response.completed, .incomplete (length,
+  /// cancelled) or .failed. `reason` belongs to FinishReason::failed.
+  std::vector<std::string> closing(FinishReason finish, const Usage& usage, const Error* reason);
+  /// The whole object, for a reply in one piece (after closing()).
+  [[nodiscard]] std::string final_object() const { return final_object_; }
+
+ private:
+  std::string event(std::string_view type, boost::json::object fields);
+  [[nodiscard]] boost::json::object content_part() const;
+  [[nodiscard]] boost::json::object item(std::string_view status, bool with_content) const;
+  [[nodiscard]] boost::json::object response(std::string_view status) const;
+  [[nodiscard]] boost::json::object place(bool with_content_index) const;
+
+  GenerateCall call_;
+  std::string id_, item_id_, stream_id_;
+  std::int64_t created_ = 0;
+  std::int64_t sequence_ = 0;
+  std::string text_;             ///< all deltas so far
+  boost::json::array logprobs_;  ///< likewise
+  std::string final_object_;
+};
+
+}  // namespace tandem::api

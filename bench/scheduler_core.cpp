@@ -1,0 +1,128 @@
+// Host cost from report to next launch: SchedulerCore alone, with reports made up on the spot. N
+// online sequences decode behind a context of about 1,000 tokens with two plans in flight; each
+// step hands the core the oldest plan's report and takes the time until its actions, Launch first
+// among them, are there. Goal: 50 us at 256 sequences (docs/ARCHITECTURE.md).
+#include "policy/scheduler_core.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <random>
+#include <vector>
+
+#include "core/check.hpp"
+
+namespace tandem {
+namespace {
+
+using policy::SchedulerCore;
+
+struct Setup {
+  const char* name;
+  std::uint32_t sequences;
+  std::uint32_t offline;  ///< of them
+  std::uint32_t waiting;  ///< online requests that queue behind them, with nowhere to go
+};
+
+constexpr std::int64_t prompt_tokens = 1000;
+constexpr int warm_up = 100, steps = 1000;
+
+RequestPtr make_request(std::uint64_t id, RequestClass request_class, std::mt19937_64& random) {
+  auto request = std::make_shared<Request>();
+  request->id = RequestId{id};
+  request->request_class = request_class;
+  request->prompt.resize(prompt_tokens);
+  for (auto& token : request->prompt) token = static_cast<TokenId>(random() % 32000);
+  request->stop.max_tokens = Tokens(warm_up + steps + 2000);
+  request->stop.stop_token_ids = {32001};
+  return request;
+}
+
+ReportPtr report_of(const Plan& plan, std::uint64_t& token) {
+  auto report = std::make_shared<IterationReport>();
+  report->id = plan.id;
+  for (std::uint32_t i = 0; i < plan.slices.size(); ++i)
+    if (plan.slices[i].samples)
+      report->samples.push_back({i, static_cast<TokenId>(token++ % 32000), 0, {}});
+  return report;
+}
+
+class Bench {
+ public:
+  explicit Bench(const Setup& setup) : core_(options(setup), policy::make_online_first()) {
+    std::mt19937_64 random(setup.sequences);
+    for (std::uint32_t i = 0; i < setup.sequences + setup.waiting; ++i) {
+      const bool offline = i >= setup.sequences - setup.offline && i < setup.sequences;
+      const auto request_class = offline ? RequestClass::offline : RequestClass::online;
+      feed(policy::Arrived{make_request(i, request_class, random)});
+    }
+    while (core_.stats().online_running + core_.stats().offline_running < setup.sequences ||
+           plans_.front()->slices.size() < setup.sequences)
+      step();
+  }
+
+  /// Microseconds of each step, sorted.
+  std::vector<double> measure() {
+    for (int i = 0; i < warm_up; ++i) step();
+    std::vector<double> micros;
+    for (int i = 0; i < steps; ++i) micros.push_back(step());
+    std::sort(micros.begin(), micros.end());
+    return micros;
+  }
+
+ private:
+  static policy::SchedulerOptions options(const Setup& setup) {
+    policy::SchedulerOptions options;
+    options.max_iteration_tokens = Tokens(2048);
+    options.max_sequences = setup.sequences;
+    const Tokens longest(prompt_tokens + warm_up + steps + 2000);
+    options.kv_blocks = Blocks(blocks_for(longest).value() * (setup.sequences + 1));
+    options.offline_window = 0;
+    options.hash_key = 42;
+    return options;
+  }
+
+  double feed(const policy::Event& event) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto& actions = core_.on(event, TimePoint{});
+    const auto end = std::chrono::steady_clock::now();
+    for (const auto& action : actions)
+      if (const auto* launch = std::get_if<policy::Launch>(&action)) plans_.push_back(launch->plan);
+    return std::chrono::duration<double, std::micro>(end - start).count();
+  }
+
+  double step() {
+    TANDEM_CHECK(!plans_.empty(), "something is in flight");
+    const PlanPtr plan = plans_.front();
+    plans_.pop_front();
+    return feed(policy::Reported{report_of(*plan, token_)});
+  }
+
+  SchedulerCore core_;
+  std::deque<PlanPtr> plans_;
+  std::uint64_t token_ = 0;
+};
+
+}  // namespace
+}  // namespace tandem
+
+int main() {
+  constexpr tandem::Setup setups[] = {
+      {"64 online", 64, 0, 0},
+      {"256 online", 256, 0, 0},
+      {"128 online + 128 offline", 256, 128, 0},
+      {"256 online, 100 waiting", 256, 0, 100},
+  };
+  std::printf("scheduler core, report -> launch, context from ~1,000 tokens, %d steps [us]\n",
+              tandem::steps);
+  std::printf("%-28s %8s %8s %8s %8s\n", "running", "p50", "p90", "p99", "max");
+  for (const auto& setup : setups) {
+    tandem::Bench bench(setup);
+    const auto micros = bench.measure();
+    const auto at = [&micros](double share) {
+      return micros[static_cast<std::size_t>(share * static_cast<double>(micros.size() - 1))];
+    };
+    std::printf("%-28s %8.1f %8.1f %8.1f %8.1f\n", setup.name, at(0.5), at(0.9), at(0.99), at(1));
+  }
+}

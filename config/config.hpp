@@ -1,0 +1,39 @@
+// Everything that can be set about the service, as the options of the folders that read it. What
+// sets it (command line, environment, file, default) is load.hpp; what may be set, and why, is the
+// table in keys.cpp. Fields that two folders share are copied by load(): the host device's rows and
+// slots are the scheduler's.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "actors/runtime.hpp"
+#include "gpu/host/host_backend.hpp"
+#include "net/server.hpp"
+
+namespace tandem::config {
+
+struct LogOptions {
+  std::string level = "info";   ///< debug | info | warn | error
+  std::string format = "text";  ///< text | json
+};
+
+struct Config {
+  Config() { runtime.store.data_dir = "data"; }
+
+  std::filesystem::path model;      ///< a Hugging Face folder; load() fails if it is empty
+  std::string served_model_name;    ///< empty: the folder's name
+  std::string load_format = "auto";  ///< auto: its safetensors | dummy: random weights
+  std::uint64_t seed = 0;           ///< of dummy weights
+  std::string device = "auto";      ///< auto | host | cuda
+  gpu::HostOptions host;
+  RuntimeOptions runtime;
+  net::ServerOptions server;
+  LogOptions log;
+  std::uint32_t actor_threads = 2;
+  std::chrono::milliseconds drain_timeout{30000};
+};
+
+}  // namespace tandem::config

@@ -1,0 +1,42 @@
+// See cuda_devices.hpp.
+#include "gpu/cuda_devices.hpp"
+
+#ifdef TANDEM_HAS_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+namespace tandem::gpu {
+
+#ifdef TANDEM_HAS_CUDA
+
+bool cuda_compiled() { return true; }
+
+Result<std::vector<CudaDevice>> cuda_devices() {
+  int count = 0;
+  const auto status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorNoDevice) return std::vector<CudaDevice>{};
+  if (status != cudaSuccess)
+    return error(Errc::device_failed,
+                 std::string("the CUDA driver cannot be used: ") + cudaGetErrorString(status),
+                 "device");
+  std::vector<CudaDevice> devices;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties{};
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    devices.push_back({properties.name, Bytes(static_cast<std::int64_t>(properties.totalGlobalMem)),
+                       properties.major, properties.minor});
+  }
+  return devices;
+}
+
+#else
+
+bool cuda_compiled() { return false; }
+
+Result<std::vector<CudaDevice>> cuda_devices() {
+  return error(Errc::unsupported, "this program was built without the CUDA toolkit", "device");
+}
+
+#endif
+
+}  // namespace tandem::gpu

@@ -1,0 +1,51 @@
+// The tokens of tokenizer.json's added_tokens: found in text as they stand, before anything is cut
+// into words. Internal to model/.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/units.hpp"
+
+namespace tandem::model {
+
+struct AddedToken {
+  TokenId id = 0;
+  std::string content;
+  bool special = false;
+  bool normalized = false;   ///< looked for in normalized text, else in the text as given
+  bool single_word = false;  ///< only where no word character touches it
+  bool strip_left = false;   ///< takes the white space before it
+  bool strip_right = false;  ///< takes the white space after it
+};
+
+/// A set of added tokens, found leftmost first and longest first.
+class AddedTokenSet {
+ public:
+  void add(AddedToken token);
+  [[nodiscard]] bool empty() const { return tokens_.empty(); }
+
+  /// Cuts `text` at the tokens: calls `gap` for each piece between them (never empty) and `found`
+  /// for each token, in order. Special tokens are passed over unless `parse_special`.
+  void split(std::string_view text, bool parse_special,
+             const std::function<void(std::string_view)>& gap,
+             const std::function<void(TokenId)>& found) const;
+
+ private:
+  struct Node {
+    std::vector<std::pair<unsigned char, std::uint32_t>> children;
+    std::optional<std::uint32_t> token;  ///< index into tokens_
+  };
+  /// The longest token that `text` has at `at`; null if none.
+  [[nodiscard]] const AddedToken* longest_at(std::string_view text, std::size_t at) const;
+
+  std::vector<AddedToken> tokens_;
+  std::vector<Node> nodes_{1};  ///< a trie over bytes; the root is 0
+};
+
+}  // namespace tandem::model

@@ -1,0 +1,103 @@
+#include "net/live_call.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace tandem::net {
+namespace {
+
+std::size_t memory_of(const api::Delta& delta) {
+  std::size_t bytes = delta.text.size();
+  for (const auto& entry : delta.logprobs)
+    bytes += sizeof(entry) + entry.top.size() * sizeof(api::TokenText);
+  return bytes;
+}
+
+}  // namespace
+
+LiveCall::LiveCall(Services& services, GenerateCall call, Signal& wake)
+    : services_(services), wake_(wake), active_(services), call_(std::move(call)) {}
+
+void LiveCall::submit(std::string request_id) {
+  subscription_ = services_.bridge.submit({call_, {}, std::move(request_id)}, *this);
+}
+
+void LiveCall::cancel() {
+  cancelled_ = true;
+  std::vector<RequestId> ids;
+  for (const auto& choice : choices_) ids.push_back(choice.id);
+  if (!ids.empty()) subscription_->cancel(std::move(ids));
+}
+
+void LiveCall::on_accepted(const msg::Accepted& accepted_choices) {
+  choices_ = accepted_choices.choices;
+  accepted();
+  if (cancelled_) cancel();
+  wake_.raise();
+}
+
+void LiveCall::on_event(const TokenEvent& event) {
+  begun_ = true;
+  take(event);
+}
+
+void LiveCall::fail(const Error& reason) {
+  if (!error_ && !done()) error_ = reason;
+  wake_.raise();
+}
+
+void CollectedCall::accepted() {
+  collector_.emplace(call(), choices(), services_.model->tokenizer);
+}
+
+void CollectedCall::take(const TokenEvent& event) {
+  if (collector_->push(event)) cancel_choice(event.id);
+}
+
+void StreamedCall::accepted() {
+  left_ = choices().size();
+  streams_.reserve(left_);
+  for (std::size_t i = 0; i < left_; ++i)
+    streams_.emplace_back(call(), services_.model->tokenizer);
+}
+
+void StreamedCall::take(const TokenEvent& event) {
+  const auto at = std::find_if(choices().begin(), choices().end(),
+                               [&](const AcceptedChoice& choice) { return choice.id == event.id; });
+  if (at == choices().end()) return;
+  const auto index = static_cast<std::uint32_t>(at - choices().begin());
+  auto& stream = streams_[index];
+  if (stream.ended()) return;
+  auto delta = stream.push(event);
+  if (stream.wants_cancel()) cancel_choice(event.id);
+  if (delta.finish) --left_;
+  pending_bytes_ += memory_of(delta);
+  if (merging_ && !pending_.empty() && pending_.back().index == index) {
+    auto& last = pending_.back().delta;
+    last.text += delta.text;
+    std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(last.logprobs));
+    last.finish = delta.finish;
+    last.error = std::move(delta.error);
+    return;
+  }
+  pending_bytes_ += sizeof(Pending);
+  pending_.push_back({index, std::move(delta)});
+}
+
+StreamedCall::Pending StreamedCall::take_pending() {
+  auto first = std::move(pending_.front());
+  pending_.pop_front();
+  pending_bytes_ -= memory_of(first.delta) + sizeof(Pending);
+  return first;
+}
+
+Usage StreamedCall::usage() const {
+  Usage usage{.prompt = api::count_prompt_tokens(choices(), call().n)};
+  for (std::size_t i = 0; i < streams_.size(); ++i) {
+    usage.completion += streams_[i].completion_tokens();
+    if (i % call().n == 0) usage.cached += streams_[i].cached_tokens();
+  }
+  return usage;
+}
+
+}  // namespace tandem::net

@@ -1,0 +1,20 @@
+// The two kinds of sessions. Each runs until its connection ends, and ends on Session::abort().
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <string>
+
+#include "net/request_head.hpp"
+#include "net/services.hpp"
+
+namespace tandem::net {
+
+boost::asio::awaitable<void> serve_http(Services& services, boost::asio::ip::tcp::socket socket);
+
+/// `head` asked for the upgrade and was let through.
+boost::asio::awaitable<void> serve_websocket(Services& services,
+                                             boost::asio::ip::tcp::socket socket, RequestHead head,
+                                             std::string request_id);
+
+}  // namespace tandem::net

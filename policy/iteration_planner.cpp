@@ -1,0 +1,48 @@
+// What all planners share: the arithmetic of a view, and the list of planners by name.
+#include "policy/iteration_planner.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "core/plan.hpp"
+
+namespace tandem::policy {
+
+Blocks SequenceView::blocks_needed(Tokens tokens) const {
+  const Blocks table = blocks_for(context + tokens);
+  const Blocks fresh = table > held ? table - held : Blocks(0);
+  return fresh + unheld;
+}
+
+Tokens SequenceView::tokens_that_fit(Tokens limit, Blocks free) const {
+  const Blocks fresh = free - unheld;
+  if (fresh < Blocks(0)) return Tokens(0);
+  const Tokens room = Tokens((held + fresh).value() * kv_block_tokens) - context;
+  return std::clamp(room, Tokens(0), limit);
+}
+
+namespace {
+struct KnownPlanner {
+  std::string_view name;
+  PlannerPtr (*make)();
+};
+constexpr std::array<KnownPlanner, 2> known_planners = {{
+    {"online_first", make_online_first},
+    {"online_only", make_online_only},
+}};
+}  // namespace
+
+Result<PlannerPtr> make_planner(std::string_view name) {
+  for (const auto& known : known_planners)
+    if (known.name == name) return known.make();
+  std::string names;
+  for (const auto& known : known_planners) {
+    if (!names.empty()) names += ", ";
+    names += known.name;
+  }
+  return error(Errc::invalid_value,
+               "unknown scheduling policy '" + std::string(name) + "'; known are: " + names,
+               "scheduling_policy");
+}
+
+}  // namespace tandem::policy

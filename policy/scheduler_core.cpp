@@ -1,0 +1,117 @@
+// One handler per event, then the step that is common to all: plan while there is room in flight,
+// tell what happened, ask for offline work.
+#include "policy/scheduler_core.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.hpp"
+#include "policy/plan_builder.hpp"
+#include "policy/report_commit.hpp"
+#include "policy/scheduler_books.hpp"
+
+namespace tandem::policy {
+
+struct SchedulerCore::State {
+  State(const SchedulerOptions& options, PlannerPtr planner)
+      : books(options), builder(std::move(planner)) {}
+
+  SchedulerBooks books;
+  PlanBuilder builder;
+  LatencySnapshotPtr model;
+  BudgetSnapshotPtr budget;
+  std::vector<Action> actions;
+  std::vector<TokenEvent> events;  ///< of the event being handled
+  std::uint32_t asked = 0;         ///< items of the open Refill; 0: none is open
+  bool queue_is_empty = false;
+
+  void handle(const Arrived& arrived) { enter(books, arrived.request); }
+  void handle(const Supplied& supplied);
+  void handle(const Available&) { queue_is_empty = false; }
+  void handle(const Cancelled& cancelled);
+  void handle(const Reported& reported);
+  void handle(const ModelUpdated& updated) { model = updated.model; }
+  void handle(const BudgetUpdated& updated) { budget = updated.budget; }
+
+  void launch_plans(TimePoint now);
+  void ask_for_offline_work();
+};
+
+void SchedulerCore::State::handle(const Supplied& supplied) {
+  for (const RequestPtr& item : supplied.items) {
+    TANDEM_CHECK(item != nullptr && item->request_class == RequestClass::offline,
+                 "the offline queue supplies offline requests");
+    enter(books, item);
+  }
+  if (asked > 0) queue_is_empty = supplied.items.size() < asked;
+  asked = 0;
+}
+
+void SchedulerCore::State::handle(const Cancelled& cancelled) {
+  Sequence* sequence = books.table.find(cancelled.id);
+  if (sequence == nullptr) return;
+  events.push_back(ending(*sequence, FinishReason::cancelled));
+  end(books, *sequence);
+}
+
+void SchedulerCore::State::handle(const Reported& reported) {
+  TANDEM_CHECK(reported.report != nullptr, "a report is there");
+  commit_report(books, *reported.report, events);
+}
+
+void SchedulerCore::State::launch_plans(TimePoint now) {
+  while (books.may_plan()) {
+    PlanPtr plan = builder.build(books, now, model.get(), budget.get());
+    if (plan == nullptr) return;
+    actions.push_back(Launch{std::move(plan)});
+  }
+}
+
+void SchedulerCore::State::ask_for_offline_work() {
+  const std::uint32_t window = books.options.offline_window;
+  const std::size_t waiting = books.table.waiting(RequestClass::offline).size();
+  if (queue_is_empty || asked > 0 || 2 * waiting >= window) return;
+  asked = window - static_cast<std::uint32_t>(waiting);
+  actions.push_back(Refill{asked});
+}
+
+SchedulerCore::SchedulerCore(const SchedulerOptions& options, PlannerPtr planner)
+    : state_(std::make_unique<State>(options, std::move(planner))) {}
+SchedulerCore::~SchedulerCore() = default;
+SchedulerCore::SchedulerCore(SchedulerCore&&) noexcept = default;
+
+const std::vector<Action>& SchedulerCore::on(const Event& event, TimePoint now) {
+  State& state = *state_;
+  state.actions.clear();
+  state.events.clear();
+  std::visit([&state](const auto& happened) { state.handle(happened); }, event);
+  state.launch_plans(now);
+  if (!state.events.empty()) state.actions.push_back(Emit{std::move(state.events)});
+  state.ask_for_offline_work();
+  return state.actions;
+}
+
+SchedulerStats SchedulerCore::stats() const {
+  const SchedulerBooks& books = state_->books;
+  SchedulerStats stats;
+  stats.online_running = books.table.running(RequestClass::online).size();
+  stats.online_waiting = books.table.waiting(RequestClass::online).size();
+  stats.offline_running = books.table.running(RequestClass::offline).size();
+  stats.offline_waiting = books.table.waiting(RequestClass::offline).size();
+  stats.kv_total = books.ledger.total();
+  stats.kv_available = books.ledger.available();
+  stats.kv_held = books.ledger.held();
+  stats.preemptions = books.preemptions;
+  stats.prefix_queries = books.prefix_queries;
+  stats.prefix_hits = books.prefix_hits;
+  stats.recomputed_tokens = books.recomputed_tokens;
+  return stats;
+}
+
+bool SchedulerCore::idle() const {
+  return state_->books.table.size() == 0 && state_->books.in_flight.empty();
+}
+
+void SchedulerCore::check() const { state_->books.check(); }
+
+}  // namespace tandem::policy

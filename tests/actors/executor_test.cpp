@@ -1,0 +1,142 @@
+// The executor actor over a device that does exactly what the test says.
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+#include <catch2/catch.hpp>
+
+#include "actors/spawn.hpp"
+#include "sim/virtual_runtime.hpp"
+#include "tests/actors/ask.hpp"
+
+using namespace tandem;
+
+namespace {
+
+/// Records calls; each segment finishes only when the test calls `finish_segment`.
+struct ManualDevice final : gpu::Backend {
+  struct Record {
+    std::vector<std::string> calls;
+    gpu::SegmentCallback pending;
+    std::uint32_t segments = 3;
+    bool fail_collect = false;
+
+    void finish_segment(Result<void> result = {}) {
+      std::exchange(pending, nullptr)(std::move(result));
+    }
+  };
+  explicit ManualDevice(std::shared_ptr<Record> r) : record(std::move(r)) {}
+
+  const gpu::DeviceLimits& limits() const override { return device_limits; }
+  std::uint32_t num_segments(const Plan&) const override { return record->segments; }
+  void start_segment(const PlanPtr& plan, std::uint32_t index, gpu::SegmentCallback done) override {
+    record->calls.push_back("start " + std::to_string(raw(plan->id)) + "." + std::to_string(index));
+    record->pending = std::move(done);
+  }
+  Result<std::vector<Sample>> collect(const Plan& plan) override {
+    record->calls.push_back("collect " + std::to_string(raw(plan.id)));
+    if (record->fail_collect) return error(Errc::device_failed, "planted");
+    return std::vector<Sample>{{.slice = 0, .token = 5}};
+  }
+  void abort(const Plan& plan) override {
+    record->calls.push_back("abort " + std::to_string(raw(plan.id)));
+  }
+
+  gpu::DeviceLimits device_limits;
+  std::shared_ptr<Record> record;
+};
+
+struct ExecutorFixture {
+  sim::VirtualRuntime virtual_time;
+  std::shared_ptr<ManualDevice::Record> device = std::make_shared<ManualDevice::Record>();
+  Executor executor = virtual_time.own(
+      spawn_executor(virtual_time.system(), false, std::make_unique<ManualDevice>(device)));
+
+  std::shared_ptr<tests::Answer<msg::IterationFinished>> run(std::uint64_t id) {
+    Plan plan{.id = IterationId(id)};
+    plan.slices.push_back({.samples = true, .num_tokens = 1});
+    auto answer = tests::ask<msg::IterationFinished>(
+        virtual_time, executor, msg::RunIteration{std::make_shared<const Plan>(plan)});
+    virtual_time.run();
+    return answer;
+  }
+  void finish_segment(Result<void> result = {}) {
+    device->finish_segment(std::move(result));
+    virtual_time.run();
+  }
+  void preempt(std::uint64_t id) {
+    caf::anon_send(executor, msg::Preempt{IterationId(id)});
+    virtual_time.run();
+  }
+};
+
+Outcome outcome_of(const tests::Answer<msg::IterationFinished>& answer) {
+  REQUIRE(answer.value.has_value());
+  return answer.value->report->outcome;
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(ExecutorFixture,
+                 "plans run in order, segment by segment, and the next starts at once") {
+  auto first = run(1);
+  auto second = run(2);
+  for (int i = 0; i < 3; ++i) finish_segment();
+  CHECK(outcome_of(*first) == Outcome::done);
+  CHECK(first->value->report->samples.at(0).token == 5);
+  CHECK_FALSE(second->value.has_value());
+  CHECK(device->calls ==
+        std::vector<std::string>{"start 1.0", "start 1.1", "start 1.2", "collect 1", "start 2.0"});
+}
+
+TEST_CASE_METHOD(
+    ExecutorFixture,
+    "a preempt takes effect at the next safepoint and takes the plans behind with it") {
+  auto first = run(1);
+  auto second = run(2);
+  finish_segment();
+  preempt(1);
+  CHECK_FALSE(first->value.has_value());
+  finish_segment();
+  CHECK(outcome_of(*first) == Outcome::aborted);
+  CHECK(outcome_of(*second) == Outcome::aborted);
+  CHECK(device->calls == std::vector<std::string>{"start 1.0", "start 1.1", "abort 1"});
+  auto third = run(3);
+  for (int i = 0; i < 3; ++i) finish_segment();
+  CHECK(outcome_of(*third) == Outcome::done);
+}
+
+TEST_CASE_METHOD(ExecutorFixture, "a preempt of the waiting plan leaves the running one alone") {
+  auto first = run(1);
+  auto second = run(2);
+  preempt(2);
+  CHECK(outcome_of(*second) == Outcome::aborted);
+  for (int i = 0; i < 3; ++i) finish_segment();
+  CHECK(outcome_of(*first) == Outcome::done);
+}
+
+TEST_CASE_METHOD(ExecutorFixture, "a preempt during the last segment comes too late") {
+  auto first = run(1);
+  finish_segment();
+  finish_segment();
+  preempt(1);
+  finish_segment();
+  CHECK(outcome_of(*first) == Outcome::done);
+  auto second = run(2);
+  finish_segment();
+  CHECK(device->calls.back() == "start 2.1");  // the old preempt does not stick
+}
+
+TEST_CASE_METHOD(ExecutorFixture,
+                 "a device error fails the plan, aborts the rest and ends the executor") {
+  auto first = run(1);
+  auto second = run(2);
+  SECTION("in a segment") { finish_segment(error(Errc::device_failed, "planted")); }
+  SECTION("when the samples are collected") {
+    device->fail_collect = true;
+    for (int i = 0; i < 3; ++i) finish_segment();
+  }
+  CHECK(outcome_of(*first) == Outcome::failed);
+  CHECK(first->value->report->error->message == "planted");
+  CHECK(outcome_of(*second) == Outcome::aborted);
+  auto third = run(3);
+  CHECK(third->failure.has_value());
+}
