@@ -3,14 +3,14 @@
 //   in   NewUpload, AddFile, ListFiles, GetFile, RemoveFile      files; every answer is a Reply
 //        CreateBatch, GetBatch, ListBatches, CancelBatch         batches; likewise
 //        RefillOffline  claims items, prepares them and sends them: OfflineItems (fewer: ran dry)
-//        TokensEmitted  what the engine did to them; ended items are recorded, many in one
-//        transaction Work           one portion of what is due: results, validation, finalisation
+//        TokensEmitted  what the engine did to them; ended items are recorded, many in one commit
+//        Work           one portion of what is due: results, validation, finalisation
 //        Tick           once a second: deadlines, expired files, retries after a full disk
 //        Drain          hands out nothing more; what is claimed returns to the store when it closes
 //   out  ItemsAvailable when there is something to claim again after a refill came up short
 //        Cancel         requests whose item was cancelled, expired or met a stop string
-//   A storage error never loses anything: results stay in memory and are tried again at the next
-//   Tick.
+//   A storage error never loses anything: results and returned items stay in memory and are tried
+//   again at the next Tick; what is left when the actor ends is recorded then.
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <chrono>
@@ -27,7 +27,13 @@ namespace {
 constexpr auto tick_period = std::chrono::seconds(1);
 constexpr std::int64_t finalize_lines_per_step = 512;
 
+/// Items to be given back, by the reason; many of them in one commit.
+struct Returns {
+  std::vector<store::ItemRef> drained, engine_failed;
+};
+
 struct QueueState {
+  ~QueueState();
   static inline const char* name = "offline_queue";
   QueueOptions options;
   std::unique_ptr<store::Store> store;
@@ -38,6 +44,7 @@ struct QueueState {
   std::unique_ptr<ItemDesk> desk;
 
   std::vector<store::FinishedItem> finished;  ///< not yet in the store
+  Returns returns;                            ///< likewise
   std::deque<std::string> to_validate;
   std::unique_ptr<BatchValidation> validation;
   std::deque<std::string> to_finalize;
@@ -53,6 +60,25 @@ std::int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
+}
+
+/// Gives items back; those that could not be stay in `returns`.
+Result<void> return_items(store::Store& store, Returns& returns) {
+  for (const auto reason : {store::ReturnReason::drained, store::ReturnReason::engine_failed}) {
+    auto& items = reason == store::ReturnReason::drained ? returns.drained : returns.engine_failed;
+    if (items.empty()) continue;
+    if (auto returned = store.return_items(items, reason, unix_now()); !returned)
+      return returned.error();
+    items.clear();
+  }
+  return {};
+}
+
+/// An orderly end keeps what the engine has done; should it fail, the items run again.
+QueueState::~QueueState() {
+  if (!store) return;
+  (void)return_items(*store, returns);
+  if (!finished.empty()) (void)store->finish(finished, unix_now());
 }
 
 void work_soon(Self self) {
@@ -79,28 +105,40 @@ void announce_items(Self self) {
 
 // ---- items: out to the engine, and back ----
 
-/// Claims until `count` requests are prepared or nothing is left. Items that are wrong by
-/// themselves become results at once.
+/// Opens claimed items until `count` requests are prepared, and gives the others back. Items that
+/// are wrong by themselves become results at once.
+void open_items(Self self, const std::vector<store::ClaimedItem>& items, std::size_t count,
+                std::vector<RequestPtr>& requests) {
+  auto& state = self->state;
+  for (const auto& item : items) {
+    if (requests.size() >= count) {
+      state.returns.drained.push_back(item.ref);
+      continue;
+    }
+    auto opened = state.desk->open(item, now(self));
+    if (opened)
+      requests.insert(requests.end(), opened->begin(), opened->end());
+    else
+      state.finished.push_back(ItemDesk::rejected(item.ref, opened.error()));
+  }
+}
+
+/// Claims until `count` requests are prepared, nothing is left, or many items were refused: the
+/// rest of a bad batch waits for its next turn. The last item may add more requests than asked for.
 std::vector<RequestPtr> claim_requests(Self self, std::uint32_t count) {
   auto& state = self->state;
   std::vector<RequestPtr> requests;
-  while (requests.size() < count) {
+  while (requests.size() < count && state.finished.size() < state.options.max_prepared) {
     auto items = state.store->claim(static_cast<std::int64_t>(count - requests.size()), unix_now());
     if (!items) {
       storage_failed(self, "claim", items.error());
       break;
     }
     if (items->empty()) break;
-    for (const auto& item : *items) {
-      auto opened = state.desk->open(item, now(self));
-      if (opened)
-        requests.insert(requests.end(), opened->begin(), opened->end());
-      else
-        state.finished.push_back(ItemDesk::rejected(item.ref, opened.error()));
-    }
+    open_items(self, *items, count, requests);
     if (items->front().alone) break;
   }
-  if (!state.finished.empty()) work_soon(self);
+  if (!state.returns.drained.empty() || !state.finished.empty()) work_soon(self);
   return requests;
 }
 
@@ -110,34 +148,39 @@ void refill(Self self, std::uint32_t count) {
   if (!state.draining)
     items.items = claim_requests(self, std::min(count, state.options.max_prepared));
   state.ran_dry = items.items.size() < count;
+  if (state.ran_dry) work_soon(self);  // there may be more than one refill was allowed to take
   self->send(state.scheduler, std::move(items));
-}
-
-void give_back(Self self, const store::ItemRef& ref, store::ReturnReason reason) {
-  auto& state = self->state;
-  const auto returned = state.store->return_items(std::span(&ref, 1), reason, unix_now());
-  if (!returned) storage_failed(self, "return", returned.error());
-  work_soon(self);
 }
 
 void take_events(Self self, const std::vector<TokenEvent>& events) {
   auto& state = self->state;
   msg::Cancel cancel;
+  bool items_ended = false;
   for (const auto& event : events) {
     auto step = state.desk->push(event, unix_now());
+    items_ended = items_ended || step.finished || step.returned;
     cancel.ids.insert(cancel.ids.end(), step.cancel.begin(), step.cancel.end());
     if (step.finished) state.finished.push_back(std::move(*step.finished));
-    if (step.returned) give_back(self, *step.returned, step.return_reason);
+    if (step.returned)
+      (step.return_reason == store::ReturnReason::drained ? state.returns.drained
+                                                          : state.returns.engine_failed)
+          .push_back(*step.returned);
   }
   if (!cancel.ids.empty()) self->send(state.scheduler, std::move(cancel));
-  if (!state.finished.empty()) work_soon(self);
+  // At once: an engine that failed may take this actor with it before the next message.
+  if (!state.returns.engine_failed.empty())
+    if (const auto returned = return_items(*state.store, state.returns); !returned)
+      storage_failed(self, "return", returned.error());
+  if (items_ended) work_soon(self);
 }
 
 // ---- portions of work ----
 
-/// Records what has ended. Batches that are complete now are finalised next.
+/// Records what has ended or comes back. Batches that are complete now are finalised next.
 bool record_results(Self self) {
   auto& state = self->state;
+  if (const auto returned = return_items(*state.store, state.returns); !returned)
+    return storage_failed(self, "return", returned.error()), false;
   if (!state.finished.empty()) {
     const auto fenced = state.store->finish(state.finished, unix_now());
     if (!fenced) return storage_failed(self, "finish", fenced.error()), false;
@@ -176,8 +219,10 @@ BatchValidation* current_validation(Self self) {
   while (!state.validation && !state.to_validate.empty()) {
     const auto batch = state.store->get_batch(state.to_validate.front());
     const auto begun = state.store->begin_validation(state.to_validate.front());
-    if (begun.has_error() && begun.error().code == Errc::storage_failed)
+    if (!begun && begun.error().code == Errc::storage_failed)
       return storage_failed(self, "validate", begun.error()), nullptr;
+    if (!batch && batch.error().code == Errc::storage_failed)
+      return storage_failed(self, "validate", batch.error()), nullptr;
     if (!batch || !begun) {  // it was cancelled before its turn came
       state.to_validate.pop_front();
       continue;

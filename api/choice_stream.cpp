@@ -42,19 +42,17 @@ Delta ChoiceStream::push(const TokenEvent& event) {
   if (ended_) return delta;
   cached_tokens_ = std::max(cached_tokens_, event.cached_tokens);
   if (event.token) add_token(event, delta);
-  if (text_ && text_->stopped()) {
-    ended_ = true;
-    wants_cancel_ = !event.finish;
-    delta.finish = FinishReason::stop;
-    return delta;
-  }
-  if (!event.finish) return delta;
+  const bool stopped_early = text_ && text_->stopped() && !event.finish;
+  if (text_ && event.finish) delta.text += text_->finish();
+  if (!event.finish && !stopped_early) return delta;
   ended_ = true;
-  if (text_) delta.text += text_->finish();
+  wants_cancel_ = stopped_early;
   delta.finish = event.finish;
-  delta.error = event.error;
-  if (event.finish == FinishReason::failed && !delta.error)
-    delta.error = error(Errc::internal, "the engine failed while it worked on this request");
+  // A stop string in what was there before the end is how the choice ended, whatever came then.
+  if (text_ && text_->stopped()) delta.finish = FinishReason::stop;
+  if (delta.finish != FinishReason::failed) return delta;
+  delta.error = event.error.value_or(
+      error(Errc::internal, "the engine failed while it worked on this request"));
   return delta;
 }
 

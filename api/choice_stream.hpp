@@ -19,19 +19,20 @@ namespace tandem::api {
 
 /// One token with its log-probability, as text and as bytes.
 struct TokenText {
-  std::string token;  ///< UTF-8; bytes that are no character become U+FFFD
-  std::string bytes;
+  std::string token;  ///< UTF-8; bytes that are no character become U+FFFD; "token_id:7" if none
+  std::string bytes;  ///< empty for tokens without text: special ones, or without a tokenizer
   float logprob = 0;
 };
 struct LogprobEntry {
   TokenText chosen;
   std::vector<TokenText> top;
+  std::size_t text_offset = 0;  ///< characters of the choice's text in front of the token
 };
 
 /// What one event added.
 struct Delta {
   std::string text;
-  std::vector<LogprobEntry> logprobs;  ///< empty unless the call asked for them
+  std::vector<LogprobEntry> logprobs;  ///< of text that may still be held back, too
   std::optional<FinishReason> finish;  ///< the choice has ended; nothing more comes
   std::optional<Error> error;          ///< with finish == failed
 };
@@ -56,6 +57,7 @@ class ChoiceStream {
   bool wants_logprobs_ = false;
   bool ended_ = false;
   bool wants_cancel_ = false;
+  std::size_t text_offset_ = 0;  ///< characters begun by the tokens so far
   Tokens completion_tokens_{0};
   Tokens cached_tokens_{0};
 };
@@ -82,12 +84,15 @@ class CallCollector {
   [[nodiscard]] Usage usage() const;
   [[nodiscard]] const GenerateCall& call() const { return call_; }
   [[nodiscard]] const std::vector<AcceptedChoice>& accepted() const { return accepted_; }
+  /// With `echo`: the text of choice `index`'s prompt, which stands in front of the completion.
+  [[nodiscard]] std::string echoed(std::size_t index) const;
   /// In order of index.
   [[nodiscard]] const std::vector<ChoiceResult>& results() const { return results_; }
 
  private:
   GenerateCall call_;
   std::vector<AcceptedChoice> accepted_;
+  model::TokenizerPtr tokenizer_;
   std::vector<ChoiceStream> streams_;
   std::vector<ChoiceResult> results_;
   std::unordered_map<RequestId, std::size_t> index_;

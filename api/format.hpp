@@ -19,7 +19,8 @@ struct ReplyHead {
   std::string id;
   std::int64_t created = 0;  ///< unix seconds
   std::string model;
-  std::string service_tier;  ///< what was used: "default" or "flex"
+  std::string service_tier;        ///< what was used: "default" or "flex"
+  std::string system_fingerprint;  ///< left out if empty
 };
 /// A new head for `call`, with an id of the endpoint's kind ("cmpl-…", "chatcmpl-…").
 ReplyHead new_reply_head(const GenerateCall& call, std::int64_t unix_now);

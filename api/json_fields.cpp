@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 #include <cmath>
 
 namespace tandem::api {
@@ -11,12 +12,24 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t max_depth = 32;
+constexpr std::size_t max_excerpt = 40;
 
+/// The shortest text that reads back as `value`: "0.01", "-2", "1e+300".
 std::string number_text(double value) {
-  auto text = json::serialize(json::value(value));
-  if (std::floor(value) == value && std::abs(value) < 1e15)
-    text = std::to_string(static_cast<std::int64_t>(value));
-  return text;
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+  return {text, end};
+}
+
+std::string_view view(const json::string& text) { return {text.data(), text.size()}; }
+std::string_view view(json::string_view text) { return {text.data(), text.size()}; }
+
+/// {}, [], "" and false: there, and asking for nothing.
+bool is_empty(const json::value& value) {
+  if (const auto* object = value.if_object()) return object->empty();
+  if (const auto* array = value.if_array()) return array->empty();
+  if (const auto* text = value.if_string()) return text->empty();
+  return value.is_bool() && !value.as_bool();
 }
 
 }  // namespace
@@ -44,11 +57,27 @@ std::string describe(const json::value& value) {
     case json::kind::int64: return "the number " + std::to_string(value.as_int64());
     case json::kind::uint64: return "the number " + std::to_string(value.as_uint64());
     case json::kind::double_: return "the number " + number_text(value.as_double());
-    case json::kind::string: return "a string";
+    case json::kind::string:
+      return "the string '" + excerpt(view(value.as_string()), max_excerpt) + "'";
     case json::kind::array: return "an array";
     case json::kind::object: return "an object";
   }
   return "something else";
+}
+
+std::string excerpt(std::string_view text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  const auto continues = [&](std::size_t at) {
+    return (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U;
+  };
+  while (max_bytes > 0 && continues(max_bytes)) --max_bytes;
+  return std::string(text.substr(0, max_bytes)) + "…";
+}
+
+std::size_t count_characters(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+  }));
 }
 
 Fields::Fields(const json::object& object, std::string prefix)
@@ -64,7 +93,7 @@ void Fields::fail(Errc code, std::string message, std::string_view name) {
 
 const json::value* Fields::find(std::string_view name) {
   known_.push_back(name);
-  const auto* value = object_.if_contains(json::string_view(name.data(), name.size()));
+  const auto* value = object_.if_contains(name);
   return value && !value->is_null() ? value : nullptr;
 }
 
@@ -168,14 +197,55 @@ void Fields::unsupported(std::string_view name, std::string_view why) {
     fail(Errc::unsupported, "'" + path(name) + "' is not supported: " + std::string(why), name);
 }
 
+void Fields::unsupported_unless_empty(std::string_view name, std::string_view why) {
+  const auto* value = find(name);
+  if (value && !is_empty(*value)) unsupported(name, why);
+}
+
+bool Fields::is_known(std::string_view name) const {
+  return std::find(known_.begin(), known_.end(), name) != known_.end();
+}
+
 std::vector<std::string> Fields::unknown(std::size_t max) const {
   std::vector<std::string> names;
   for (const auto& entry : object_) {
-    const std::string_view key(entry.key().data(), entry.key().size());
-    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    if (names.size() < max) names.emplace_back(key.substr(0, 64));
+    if (names.size() == max) break;
+    if (!is_known(view(entry.key()))) names.push_back(excerpt(view(entry.key()), 64));
   }
   return names;
+}
+
+std::size_t Fields::num_unknown() const {
+  return static_cast<std::size_t>(
+      std::count_if(object_.begin(), object_.end(),
+                    [this](const auto& entry) { return !is_known(view(entry.key())); }));
+}
+
+std::map<std::string, std::string> read_metadata(Fields& fields) {
+  const auto* object = fields.object("metadata");
+  if (!object) return {};
+  const auto fail = [&](const std::string& what) {
+    fields.fail(Errc::invalid_value,
+                "'metadata' " + what +
+                    "; allowed are 16 pairs of strings, keys of at most 64 and values of at most "
+                    "512 characters",
+                "metadata");
+    return std::map<std::string, std::string>();
+  };
+  if (object->size() > 16) return fail("has " + std::to_string(object->size()) + " pairs");
+  std::map<std::string, std::string> metadata;
+  for (const auto& entry : *object) {
+    const auto key = view(entry.key());
+    if (count_characters(key) > 64)
+      return fail("has a key of " + std::to_string(count_characters(key)) + " characters");
+    const auto* value = entry.value().if_string();
+    if (!value) return fail("has a value that is " + describe(entry.value()));
+    if (count_characters(view(*value)) > 512)
+      return fail("has a value of " + std::to_string(count_characters(view(*value))) +
+                  " characters");
+    metadata.emplace(key, view(*value));
+  }
+  return metadata;
 }
 
 }  // namespace tandem::api

@@ -5,6 +5,7 @@
 
 #include <boost/json/value.hpp>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,8 +19,15 @@ namespace tandem::api {
 /// errors.
 Result<boost::json::object> parse_object(std::string_view text, std::string_view what);
 
-/// "a string", "the number 3", … for messages.
+/// "the string 'abc'", "the number 3", "an array", … for messages; never longer than 64 bytes.
 std::string describe(const boost::json::value& value);
+/// The beginning of a valid UTF-8 text, cut between characters, for messages.
+std::string excerpt(std::string_view text, std::size_t max_bytes);
+/// Characters of a valid UTF-8 text.
+std::size_t count_characters(std::string_view text);
+/// `metadata`: at most 16 pairs, keys of at most 64 and values of at most 512 characters.
+class Fields;
+std::map<std::string, std::string> read_metadata(Fields& fields);
 
 class Fields {
  public:
@@ -37,6 +45,8 @@ class Fields {
   void ignore(std::string_view name) { find(name); }
   /// Known, and not offered: an error if it is there (not null).
   void unsupported(std::string_view name, std::string_view why);
+  /// The same, but {}, [], "" and false ask for nothing and pass.
+  void unsupported_unless_empty(std::string_view name, std::string_view why);
 
   /// "a.b" for field b of object a.
   [[nodiscard]] std::string path(std::string_view name) const;
@@ -45,10 +55,13 @@ class Fields {
     if (!problem_) problem_ = reason;
   }
   [[nodiscard]] const std::optional<Error>& problem() const { return problem_; }
-  /// Names of fields that nobody asked for, at most `max`.
+  /// Names of fields that nobody asked for, at most `max` of them, cut to 64 bytes.
   [[nodiscard]] std::vector<std::string> unknown(std::size_t max) const;
+  [[nodiscard]] std::size_t num_unknown() const;
 
  private:
+  [[nodiscard]] bool is_known(std::string_view name) const;
+
   const boost::json::object& object_;
   std::string prefix_;
   std::optional<Error> problem_;

@@ -16,7 +16,7 @@
 namespace tandem::api {
 
 struct ParseLimits {
-  std::string model;  ///< the model that is served; what a call names is checked by intake
+  std::string model;            ///< the model that is served, and the only one allowed; empty: any
   std::int64_t vocab_size = 0;  ///< bounds token ids in logit_bias, stop_token_ids and prompts
   std::uint32_t max_choices = 16;
   std::uint32_t max_prompts = 64;
@@ -26,9 +26,18 @@ struct ParseLimits {
   bool strict_fields = false;  ///< unknown top-level fields are errors instead of being ignored
 };
 
+/// What a response object repeats of its request beside what GenerateCall holds.
+struct ResponseEcho {
+  std::optional<std::string> instructions;
+  std::map<std::string, std::string> metadata;
+  std::string user, safety_identifier, prompt_cache_key;  ///< empty: not given
+};
+
 struct ParsedCall {
   GenerateCall call;
   std::vector<std::string> ignored_fields;  ///< unknown ones, at most 16 of them; for the debug log
+  std::uint32_t num_ignored = 0;            ///< how many there are in all; for the metric
+  ResponseEcho echo;                        ///< of Endpoint::responses
 };
 
 /// The body of POST /v1/completions, /v1/chat/completions or /v1/responses (for the last also a
@@ -39,14 +48,24 @@ Result<ParsedCall> parse_call(Endpoint endpoint, std::string_view json, const Pa
 struct BatchLine {
   std::string custom_id, url, body;
 };
-Result<BatchLine> parse_batch_line(std::string_view line);
+/// What is wrong with a line, and its code in the batch's `errors` list: "invalid_json_line",
+/// "missing_required_parameter", "invalid_custom_id", "invalid_method", "invalid_url" or
+/// "invalid_value".
+struct BatchLineError : Error {
+  std::string line_code;
+};
+/// `url` must be one of /v1/completions and /v1/chat/completions; `body` any object: parse_call()
+/// looks into it.
+boost::system::result<BatchLine, BatchLineError> parse_batch_line(std::string_view line);
+std::string batch_error_code(const BatchLineError& reason);
 
 struct BatchCreate {
   std::string input_file_id, endpoint, completion_window;
   std::int64_t window_seconds = 86400;
   std::map<std::string, std::string> metadata;
 };
-/// The body of POST /v1/batches. Windows: "24h", and as an extension "<n>h" and "<n>m".
+/// The body of POST /v1/batches. Windows: "24h", and as an extension "<n>h" and "<n>m", up to 30
+/// days.
 Result<BatchCreate> parse_batch_create(std::string_view json);
 
 struct CreateResponse {

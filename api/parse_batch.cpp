@@ -1,4 +1,5 @@
 // Batches on the wire: the call that creates one, and the lines of its input file (api.md §1.2).
+#include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
 
@@ -9,58 +10,69 @@ namespace tandem::api {
 namespace json = boost::json;
 namespace {
 
-/// "24h", "90m" in seconds; 0 if it is no such text.
-std::int64_t window_seconds(std::string_view text) {
-  std::int64_t count = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (failed != std::errc() || end + 1 != text.data() + text.size() || count < 1) return 0;
-  const std::int64_t unit = *end == 'h' ? 3600 : *end == 'm' ? 60 : 0;
-  return count <= 24 * 30 * 60 ? count * unit : 0;
+constexpr std::int64_t max_window_seconds = 30 * 24 * 3600;
+constexpr std::string_view endpoints[] = {"/v1/completions", "/v1/chat/completions"};
+
+bool is_batch_endpoint(std::string_view url) {
+  return std::find(std::begin(endpoints), std::end(endpoints), url) != std::end(endpoints);
 }
 
-void read_metadata(Fields& fields, std::map<std::string, std::string>& metadata) {
-  const auto* object = fields.object("metadata");
-  if (!object) return;
-  const auto fail = [&](const std::string& what) {
-    fields.fail(
-        Errc::invalid_value,
-        "'metadata' " + what +
-            "; allowed are 16 pairs, keys of at most 64 and values of at most 512 characters",
-        "metadata");
+/// "24h", "90m" in seconds; 0 if it is no such text, or more than 30 days.
+std::int64_t window_seconds(std::string_view text) {
+  const auto* const last = text.data() + text.size();
+  std::int64_t count = 0;
+  const auto [end, failed] = std::from_chars(text.data(), last, count);
+  if (failed != std::errc() || end == last || end + 1 != last) return 0;
+  const std::int64_t unit = *end == 'h' ? 3600 : *end == 'm' ? 60 : 0;
+  if (unit == 0 || count < 1 || count > max_window_seconds / unit) return 0;
+  return count * unit;
+}
+
+/// Why a line's own fields (not those of its body) are refused.
+std::optional<BatchLineError> line_problem(const json::object& line) {
+  const auto bad = [](std::string_view name, std::string code, const std::string& what) {
+    return BatchLineError{error(Errc::invalid_value, what, std::string(name)), std::move(code)};
   };
-  if (object->size() > 16) return fail("has " + std::to_string(object->size()) + " pairs");
-  for (const auto& entry : *object) {
-    if (entry.key().size() > 64)
-      return fail("has a key of " + std::to_string(entry.key().size()) + " bytes");
-    if (!entry.value().is_string()) return fail("has a value that is " + describe(entry.value()));
-    if (entry.value().as_string().size() > 512)
-      return fail("has a value of " + std::to_string(entry.value().as_string().size()) + " bytes");
-    metadata.emplace(std::string(entry.key()), std::string(entry.value().as_string()));
+  for (const auto* name : {"custom_id", "method", "url", "body"}) {
+    const auto* value = line.if_contains(name);
+    if (!value || value->is_null())
+      return bad(
+          name, "missing_required_parameter",
+          "'" + std::string(name) + "' is missing; a line has custom_id, method, url and body");
   }
+  const auto* id = line.at("custom_id").if_string();
+  if (!id || id->empty() || id->size() > 512)
+    return bad("custom_id", "invalid_custom_id",
+               "'custom_id' is " +
+                   (id ? "a string of " + std::to_string(id->size()) + " bytes"
+                       : describe(line.at("custom_id"))) +
+                   "; allowed are strings of 1 to 512 bytes");
+  const auto* method = line.at("method").if_string();
+  if (!method || *method != "POST")
+    return bad("method", "invalid_method",
+               "'method' is " + describe(line.at("method")) + "; allowed is 'POST'");
+  const auto* url = line.at("url").if_string();
+  if (!url || !is_batch_endpoint(*url))
+    return bad("url", "invalid_url",
+               "'url' is " + describe(line.at("url")) +
+                   "; allowed are /v1/completions and /v1/chat/completions");
+  if (!line.at("body").is_object())
+    return bad("body", "invalid_value",
+               "'body' must be an object, not " + describe(line.at("body")));
+  return std::nullopt;
 }
 
 }  // namespace
 
-Result<BatchLine> parse_batch_line(std::string_view line) {
+boost::system::result<BatchLine, BatchLineError> parse_batch_line(std::string_view line) {
   const auto object = parse_object(line, "the line");
-  if (!object) return object.error();
-  Fields fields(*object);
-  const auto custom_id = fields.string("custom_id", 512);
-  const auto method = fields.string("method", 16);
-  const auto url = fields.string("url", 256);
-  const auto* body = fields.object("body");
-  if (!fields.problem()) {
-    if (!custom_id || custom_id->empty())
-      fields.fail(Errc::invalid_value, "'custom_id' is missing; every line needs its own",
-                  "custom_id");
-    if (!method || *method != "POST")
-      fields.fail(Errc::invalid_value, "'method' must be POST", "method");
-    if (!url) fields.fail(Errc::invalid_value, "'url' is missing", "url");
-    if (!body) fields.fail(Errc::invalid_value, "'body' is missing", "body");
-  }
-  if (fields.problem()) return *fields.problem();
-  return BatchLine{*custom_id, *url, json::serialize(*body)};
+  if (!object) return BatchLineError{object.error(), "invalid_json_line"};
+  if (auto problem = line_problem(*object)) return std::move(*problem);
+  return BatchLine{std::string(object->at("custom_id").as_string()),
+                   std::string(object->at("url").as_string()), json::serialize(object->at("body"))};
 }
+
+std::string batch_error_code(const BatchLineError& reason) { return reason.line_code; }
 
 Result<BatchCreate> parse_batch_create(std::string_view text) {
   const auto object = parse_object(text, "the request body");
@@ -75,14 +87,19 @@ Result<BatchCreate> parse_batch_create(std::string_view text) {
   };
   create.input_file_id = required("input_file_id");
   create.endpoint = required("endpoint");
+  if (!is_batch_endpoint(create.endpoint))
+    fields.fail(Errc::invalid_value,
+                "'endpoint' is '" + excerpt(create.endpoint, 64) +
+                    "'; allowed are /v1/completions and /v1/chat/completions",
+                "endpoint");
   create.completion_window = required("completion_window");
   create.window_seconds = window_seconds(create.completion_window);
   if (create.window_seconds == 0)
     fields.fail(Errc::invalid_value,
-                "'completion_window' is '" + create.completion_window.substr(0, 32) +
+                "'completion_window' is '" + excerpt(create.completion_window, 32) +
                     "'; allowed are 24h, or <n>h and <n>m up to 30 days",
                 "completion_window");
-  read_metadata(fields, create.metadata);
+  create.metadata = read_metadata(fields);
   fields.unsupported("output_expires_after", "output files stay until they are deleted");
   if (fields.problem()) return *fields.problem();
   return create;

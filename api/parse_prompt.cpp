@@ -62,8 +62,8 @@ std::optional<std::string> content_text(Fields& fields, const json::value& conte
       return fail(Errc::invalid_value, "holds a part without a 'type'");
     const std::string_view name(type->as_string());
     if (std::find(part_types.begin(), part_types.end(), name) == part_types.end())
-      return fail(Errc::unsupported, "holds a part of type '" + std::string(name.substr(0, 32)) +
-                                         "'; this model reads text alone");
+      return fail(Errc::unsupported,
+                  "holds a part of type '" + excerpt(name, 32) + "'; this model reads text alone");
     const auto* value = object->if_contains("text");
     if (!value || !value->is_string())
       return fail(Errc::invalid_value, "holds a text part without 'text'");
@@ -90,9 +90,8 @@ void add_message(Fields& fields, const json::value& value, const std::string& wh
                "'" + where + ".role' " + (role ? "is '" + *role + "'" : "is missing") +
                    "; allowed are system, developer, user and assistant",
                "role");
-  if (const auto* calls = inner.find("tool_calls");
-      calls && !(calls->is_array() && calls->as_array().empty()))
-    inner.fail(Errc::unsupported, "'" + where + ".tool_calls' is not supported", "tool_calls");
+  for (const auto* name : {"tool_calls", "function_call", "audio", "refusal"})
+    inner.unsupported_unless_empty(name, "messages are text alone");
   const auto* content = inner.find("content");
   if (!content) inner.fail(Errc::invalid_value, "'" + where + ".content' is missing", "content");
   if (inner.problem()) return fields.fail(*inner.problem());

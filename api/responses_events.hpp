@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "api/choice_stream.hpp"
+#include "api/parse.hpp"
 #include "core/generate.hpp"
 
 namespace tandem::api {
@@ -18,7 +19,8 @@ namespace tandem::api {
 class ResponseEvents {
  public:
   /// `stream_id` empty: the events carry none.
-  ResponseEvents(const GenerateCall& call, std::string stream_id, std::int64_t unix_now);
+  ResponseEvents(const GenerateCall& call, std::string stream_id, std::int64_t unix_now,
+                 const ResponseEcho& echo = {});
 
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& stream_id() const { return stream_id_; }
@@ -29,7 +31,8 @@ class ResponseEvents {
   /// response.output_text.delta.
   std::string delta(std::string_view text, const std::vector<LogprobEntry>& logprobs);
   /// The .done events and the one terminal event: response.completed, .incomplete (length,
-  /// cancelled) or .failed. `reason` belongs to FinishReason::failed.
+  /// cancelled: its object has the status "cancelled") or .failed. `reason`, if any, belongs to
+  /// FinishReason::failed.
   std::vector<std::string> closing(FinishReason finish, const Usage& usage, const Error* reason);
   /// The whole object, for a reply in one piece (after closing()).
   [[nodiscard]] std::string final_object() const { return final_object_; }
@@ -41,7 +44,7 @@ class ResponseEvents {
   [[nodiscard]] boost::json::object response(std::string_view status) const;
   [[nodiscard]] boost::json::object place(bool with_content_index) const;
 
-  GenerateCall call_;
+  boost::json::object fixed_;  ///< what says what was asked for; the same in every event
   std::string id_, item_id_, stream_id_;
   std::int64_t created_ = 0;
   std::int64_t sequence_ = 0;

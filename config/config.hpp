@@ -23,11 +23,11 @@ struct LogOptions {
 struct Config {
   Config() { runtime.store.data_dir = "data"; }
 
-  std::filesystem::path model;      ///< a Hugging Face folder; load() fails if it is empty
-  std::string served_model_name;    ///< empty: the folder's name
+  std::filesystem::path model;       ///< a Hugging Face folder; load() fails if it is empty
+  std::string served_model_name;     ///< empty: the folder's name
   std::string load_format = "auto";  ///< auto: its safetensors | dummy: random weights
-  std::uint64_t seed = 0;           ///< of dummy weights
-  std::string device = "auto";      ///< auto | host | cuda
+  std::uint64_t seed = 0;            ///< of dummy weights
+  std::string device = "auto";       ///< auto | host | cuda
   gpu::HostOptions host;
   RuntimeOptions runtime;
   net::ServerOptions server;

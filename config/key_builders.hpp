@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <initializer_list>
 #include <limits>
 #include <string>
@@ -18,7 +19,7 @@
 namespace tandem::config {
 
 /// Double-quoted YAML with everything unprintable escaped.
-std::string quoted(std::string_view text);
+std::string yaml_quoted(std::string_view text);
 /// Printable, without line breaks, at most `longest` bytes.
 bool is_plain_text(std::string_view text, std::size_t longest);
 
@@ -38,6 +39,9 @@ template <class Tag>
 std::int64_t number_of(const Count<Tag>& field) {
   return field.value();
 }
+
+inline const std::string& text_of(const std::string& field) { return field; }
+inline std::string text_of(const std::filesystem::path& field) { return field.string(); }
 
 /// The const view of a field, through the one accessor that a row has.
 template <class Field>
@@ -126,7 +130,8 @@ Key one_of(std::string name, std::initializer_list<const char*> words, Field fie
            std::string reason) {
   Key key;
   key.name = std::move(name);
-  for (const char* word : words) key.allowed += (key.allowed.empty() ? "" : " | ") + std::string(word);
+  for (const char* word : words)
+    key.allowed += (key.allowed.empty() ? "" : " | ") + std::string(word);
   key.allowed = "one of " + key.allowed;
   key.reason = std::move(reason);
   const std::vector<std::string> known(words.begin(), words.end());
@@ -153,7 +158,7 @@ Key text(std::string name, std::size_t longest, Field field, std::string reason)
     field(config) = values.front();
     return true;
   };
-  key.get = [=](const Config& config) { return quoted(read(field, config)); };
+  key.get = [=](const Config& config) { return yaml_quoted(text_of(read(field, config))); };
   return key;
 }
 
@@ -162,7 +167,6 @@ Key path(std::string name, Field field, std::string reason) {
   auto key = text(std::move(name), 4096, field, std::move(reason));
   key.kind = KeyKind::path;
   key.allowed = "a path; in a file, relative to that file's folder";
-  key.get = [=](const Config& config) { return quoted(read(field, config).string()); };
   return key;
 }
 
@@ -184,7 +188,7 @@ Key list(std::string name, std::size_t longest, Field field, std::string reason)
   };
   key.get = [=](const Config& config) {
     std::string all;
-    for (const auto& value : read(field, config)) all += (all.empty() ? "" : ", ") + quoted(value);
+    for (const auto& value : read(field, config)) all += (all.empty() ? "" : ", ") + yaml_quoted(value);
     return "[" + all + "]";
   };
   return key;

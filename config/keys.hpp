@@ -15,7 +15,8 @@ namespace tandem::config {
 enum class KeyKind : std::uint8_t { single, flag, path, list };
 
 struct Key {
-  std::string name;     ///< of the file; the flag is "--" with '-' for '_', the variable TANDEM_ and upper case
+  std::string name;  ///< of the file; the flag is "--" with '-' for '_', the variable TANDEM_ and
+                     ///< upper case
   std::string section;  ///< keys of one section follow each other
   KeyKind kind = KeyKind::single;
   std::string allowed;  ///< a phrase: "an integer in 0 .. 65535"

@@ -2,11 +2,29 @@
 
 #include <algorithm>
 
-#include "model/unicode.hpp"
+#include "core/check.hpp"
+#include "model/pretokenizer.hpp"
 #include "model/utf8.hpp"
 
 namespace tandem::model {
 namespace {
+
+/// Unicode's White_Space property.
+bool is_white_space(char32_t code) {
+  return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 || code == 0xA0 ||
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 ||
+         code == 0x202F || code == 0x205F || code == 0x3000;
+}
+
+bool is_word_character(char32_t code) {
+  static const auto expression = Regex::compile("\\w", "word character");
+  TANDEM_CHECK(expression.has_value(), "a fixed expression compiles");
+  std::string character;
+  append_utf8(character, code);
+  bool matched = false;
+  expression->for_each_match(character, [&](std::size_t, std::size_t) { matched = true; });
+  return matched;
+}
 
 /// The character that ends at `end` of well-formed `text`, and where it begins.
 std::pair<char32_t, std::size_t> character_before(std::string_view text, std::size_t end) {

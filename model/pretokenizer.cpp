@@ -1,9 +1,8 @@
 #include "model/pretokenizer.hpp"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <new>
+#include <pcre2.h>
 #include <utility>
 
 namespace tandem::model {
@@ -66,8 +65,8 @@ Regex::~Regex() = default;
 
 Result<Regex> Regex::compile(std::string_view pattern, const std::string& where) {
   const auto refuse = [&](const std::string& problem, Errc code) {
-    return error(code, where + ": the pattern " + std::string(pattern.substr(0, 200)) + " " +
-                           problem,
+    return error(code,
+                 where + ": the pattern " + std::string(pattern.substr(0, 200)) + " " + problem,
                  where);
   };
   if (pattern.empty() || pattern.size() > max_pattern_bytes) {

@@ -197,8 +197,8 @@ void Bridge::Hub::actor_down(bool is_intake) {
 
 namespace {
 
-BridgeActor::behavior_type bridge_actor(Self self, Bridge::Hub* hub, IoPtr io, caf::actor_addr intake,
-                                        caf::actor_addr queue) {
+BridgeActor::behavior_type bridge_actor(Self self, Bridge::Hub* hub, IoPtr io,
+                                        caf::actor_addr intake, caf::actor_addr queue) {
   install_handlers(self);
   self->monitor(intake);
   self->monitor(queue);
@@ -259,7 +259,7 @@ std::unique_ptr<Bridge::Subscription> Bridge::submit(msg::Submit call, TokenList
 }
 
 template <class T, class M>
-Bridge::Answer<T> Bridge::ask_queue(M message) {
+Bridge::Answer<T> Bridge::ask_queue(M message, SteadyTime deadline) {
   auto* hub = hub_.get();
   if (hub->is_closed) co_return closed();
   if (hub->queue_down) co_return unreachable("offline queue");
@@ -279,7 +279,13 @@ Bridge::Answer<T> Bridge::ask_queue(M message) {
         .then([answer](const msg::Reply<T>& reply) { answer(reply.value); },
               [answer](const caf::error&) { answer(unreachable("offline queue")); });
   });
-  while (!waiting->value) co_await waiting->done.wait();
+  while (!waiting->value) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      hub->waiting.erase(ticket);
+      co_return error(Errc::storage_failed, "the offline queue does not answer");
+    }
+    co_await waiting->done.wait(deadline);
+  }
   co_return std::move(*waiting->value);
 }
 
@@ -310,8 +316,9 @@ Bridge::Answer<msg::BatchPage> Bridge::ask(msg::ListBatches message) {
 Bridge::Answer<store::BatchInfo> Bridge::ask(msg::CancelBatch message) {
   return ask_queue<store::BatchInfo>(std::move(message));
 }
-Bridge::Answer<msg::Nothing> Bridge::ask(msg::ProbeStore message) {
-  return ask_queue<msg::Nothing>(message);
+Bridge::Answer<msg::Nothing> Bridge::ask(msg::ProbeStore message,
+                                         std::chrono::milliseconds patience) {
+  return ask_queue<msg::Nothing>(message, std::chrono::steady_clock::now() + patience);
 }
 
 void Bridge::close() {

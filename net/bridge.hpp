@@ -9,13 +9,14 @@
 // of the offline queue is an Error for everyone who waits for them; nobody waits for ever.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "actors/messages.hpp"
+#include "net/awaitable.hpp"
+#include "net/signal.hpp"
 
 namespace caf {
 class actor_system;
@@ -66,7 +67,8 @@ class Bridge {
   Answer<store::BatchInfo> ask(msg::GetBatch message);
   Answer<msg::BatchPage> ask(msg::ListBatches message);
   Answer<store::BatchInfo> ask(msg::CancelBatch message);
-  Answer<msg::Nothing> ask(msg::ProbeStore message);
+  /// Fails with storage_failed after `patience` without an answer.
+  Answer<msg::Nothing> ask(msg::ProbeStore message, std::chrono::milliseconds patience);
 
   /// Fails everything that waits, and all that comes after; what actors still answer is dropped.
   void close();
@@ -77,7 +79,7 @@ class Bridge {
 
  private:
   template <class T, class M>
-  Answer<T> ask_queue(M message);
+  Answer<T> ask_queue(M message, SteadyTime deadline = never);
 
   std::unique_ptr<Hub> hub_;
 };

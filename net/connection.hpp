@@ -1,15 +1,15 @@
-// One TCP connection as bytes in and bytes out. Two pumps run by callbacks: what arrives is appended
-// to a bounded input, what is sent is queued and written when the socket takes it. One coroutine
-// (http_session.cpp) waits on `changed` and looks at the facts. Io thread only.
+// One TCP connection as bytes in and bytes out. Two pumps run by callbacks: what arrives is
+// appended to a bounded input, what is sent is queued and written when the socket takes it. One
+// coroutine (http_session.cpp) waits on `changed` and looks at the facts. Io thread only.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "net/awaitable.hpp"
 #include "net/signal.hpp"
 
 namespace tandem::net {

@@ -108,8 +108,8 @@ std::string Exchange::header(int status, std::string_view content_type, const Fi
   else
     close_after_ = true;
   add_field(text, "X-Request-Id", request_id);
-  const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
-      steady_clock::now() - started_);
+  const auto elapsed =
+      std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - started_);
   add_field(text, "OpenAI-Processing-Ms", std::to_string(elapsed.count()));
   add_field(text, "X-Content-Type-Options", "nosniff");
   if (!keep_alive())
@@ -170,9 +170,8 @@ void Exchange::begin_reply(int status, std::string_view content_type, std::uint6
 
 asio::awaitable<std::optional<std::string>> Exchange::read_body() {
   std::string body;
-  const bool complete =
-      co_await read_body(services.options.max_body_bytes,
-                         [&body](std::string_view piece) { body.append(piece); });
+  const bool complete = co_await read_body(services.options.max_body_bytes,
+                                           [&body](std::string_view piece) { body.append(piece); });
   if (!complete) co_return std::nullopt;
   co_return std::move(body);
 }
@@ -181,8 +180,7 @@ asio::awaitable<bool> Exchange::read_body(std::uint64_t limit,
                                           std::function<void(std::string_view)> sink) {
   if (!head.has_body()) co_return true;
   if (head.content_length.value_or(0) > limit) {
-    fail(error(Errc::too_large,
-               "the body is larger than " + std::to_string(limit) + " bytes"));
+    fail(error(Errc::too_large, "the body is larger than " + std::to_string(limit) + " bytes"));
     co_return false;
   }
   parser_.limit_body(limit);
@@ -210,10 +208,9 @@ asio::awaitable<bool> Exchange::read_body(std::uint64_t limit,
     const auto now = steady_clock::now();
     if (consumed > 0) last_piece = now;
     const auto& patience = services.options.read_timeout;
-    const auto deadline =
-        std::min<SteadyTime>(last_piece + patience,
-                             begun + patience +
-                                 std::chrono::seconds(received / min_body_bytes_per_second));
+    const auto deadline = std::min<SteadyTime>(
+        last_piece + patience,
+        begun + patience + std::chrono::seconds(received / min_body_bytes_per_second));
     if (now >= deadline) {
       fail(408, Errc::invalid_value, "the body did not arrive in time");
       close_after();

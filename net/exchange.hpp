@@ -2,7 +2,6 @@
 // bytes, so that whatever fails before still gets a status of its own.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "core/result.hpp"
+#include "net/awaitable.hpp"
 #include "net/connection.hpp"
 #include "net/request_parser.hpp"
 #include "net/services.hpp"

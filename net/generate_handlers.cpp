@@ -64,8 +64,7 @@ class EventWriter final : public SseWriter {
   }
   void close(const StreamedCall& call, std::string& out) override {
     open(out);
-    for (const auto& event : events_.closing(finish_, call.usage(), nullptr))
-      add_event(out, event);
+    for (const auto& event : events_.closing(finish_, call.usage(), nullptr)) add_event(out, event);
   }
   void fail(const StreamedCall& call, const Error& reason, std::string& out) override {
     open(out);

@@ -101,7 +101,8 @@ std::optional<Rejection> Framing::conclude() const {
     return bad("a request needs exactly one Host field; this one has " + std::to_string(hosts));
   if (lengths > 1) return bad("Content-Length is given more than once");
   if (encodings > 1) return bad("Transfer-Encoding is given more than once");
-  if (lengths + encodings > 1) return bad("Transfer-Encoding and Content-Length exclude each other");
+  if (lengths + encodings > 1)
+    return bad("Transfer-Encoding and Content-Length exclude each other");
   return std::nullopt;
 }
 
@@ -109,8 +110,8 @@ std::optional<Rejection> Framing::conclude() const {
 
 std::optional<Rejection> guard_header(std::string_view header, const HeaderLimits& limits) {
   if (header.size() > limits.max_bytes)
-    return Rejection{431, "the header is larger than " + std::to_string(limits.max_bytes) +
-                              " bytes"};
+    return Rejection{431,
+                     "the header is larger than " + std::to_string(limits.max_bytes) + " bytes"};
   bool http_1_1 = false;
   Framing framing;
   for (bool first = true;; first = false) {
@@ -124,8 +125,8 @@ std::optional<Rejection> guard_header(std::string_view header, const HeaderLimit
     if (auto no = first ? check_request_line(line, http_1_1) : framing.add(line, http_1_1))
       return no;
     if (framing.fields > limits.max_fields)
-      return Rejection{431, "the header has more than " + std::to_string(limits.max_fields) +
-                                " fields"};
+      return Rejection{431,
+                       "the header has more than " + std::to_string(limits.max_fields) + " fields"};
   }
   if (!header.empty()) return bad("bytes follow the header's empty line");
   return framing.conclude();

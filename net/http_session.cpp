@@ -61,7 +61,7 @@ class HttpSession final : public Session {
   asio::awaitable<bool> serve_one(std::size_t header_bytes);
   asio::awaitable<void> route(Exchange& exchange);
   asio::awaitable<bool> finish(Exchange& exchange);
-  asio::awaitable<void> refuse(const Rejection& why);
+  asio::awaitable<void> refuse(Rejection why);
 
   Services& services_;
   const std::shared_ptr<Connection> connection_;
@@ -100,20 +100,22 @@ asio::awaitable<std::size_t> HttpSession::await_header(bool first) {
     const auto end = input.find("\r\n\r\n");
     if (end != input.npos) co_return end + 4;
     if (input.size() > limits.max_bytes) {
-      co_await refuse({431, "the header is larger than " + std::to_string(limits.max_bytes) +
-                                " bytes"});
+      Rejection large{431,
+                      "the header is larger than " + std::to_string(limits.max_bytes) + " bytes"};
+      co_await refuse(std::move(large));
       co_return 0;
     }
     if (connection_->peer_gone() || (services_.draining && !begun)) co_return 0;
     if (steady_clock::now() >= deadline) {
-      if (begun) co_await refuse({408, "the header did not arrive in time"});
+      Rejection slow{408, "the header did not arrive in time"};
+      if (begun) co_await refuse(std::move(slow));
       co_return 0;
     }
     co_await connection_->await_change(deadline);
   }
 }
 
-asio::awaitable<void> HttpSession::refuse(const Rejection& why) {
+asio::awaitable<void> HttpSession::refuse(Rejection why) {
   connection_->send(refusal(services_, why, api::random_id("req_")));
   co_await connection_->drain_to(0, services_.options.write_timeout);
 }
@@ -164,8 +166,8 @@ asio::awaitable<void> HttpSession::route(Exchange& exchange) {
       exchange.fail(400, Errc::invalid_value, "an upgrade takes no body and waits for its reply");
       exchange.close_after();
     } else if (services_.draining) {
-      exchange.fail(error(Errc::shutting_down,
-                          "the service is shutting down; connect to another instance"));
+      exchange.fail(
+          error(Errc::shutting_down, "the service is shutting down; connect to another instance"));
     } else {
       upgrade_ = head;
       upgrade_id_ = exchange.request_id;

@@ -6,6 +6,9 @@
 namespace tandem::net {
 namespace {
 
+/// A merged delta stops growing here: it is written in one piece, against one write timeout.
+constexpr std::size_t max_merged_bytes = 64 << 10;
+
 std::size_t memory_of(const api::Delta& delta) {
   std::size_t bytes = delta.text.size();
   for (const auto& entry : delta.logprobs)
@@ -57,8 +60,7 @@ void CollectedCall::take(const TokenEvent& event) {
 void StreamedCall::accepted() {
   left_ = choices().size();
   streams_.reserve(left_);
-  for (std::size_t i = 0; i < left_; ++i)
-    streams_.emplace_back(call(), services_.model->tokenizer);
+  for (std::size_t i = 0; i < left_; ++i) streams_.emplace_back(call(), services_.model->tokenizer);
 }
 
 void StreamedCall::take(const TokenEvent& event) {
@@ -72,7 +74,8 @@ void StreamedCall::take(const TokenEvent& event) {
   if (stream.wants_cancel()) cancel_choice(event.id);
   if (delta.finish) --left_;
   pending_bytes_ += memory_of(delta);
-  if (merging_ && !pending_.empty() && pending_.back().index == index) {
+  if (merging_ && !pending_.empty() && pending_.back().index == index &&
+      pending_.back().delta.text.size() < max_merged_bytes) {
     auto& last = pending_.back().delta;
     last.text += delta.text;
     std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(last.logprobs));

@@ -126,7 +126,8 @@ std::optional<Error> MultipartParser::find_first_boundary(bool& progress) {
 }
 
 std::optional<Error> MultipartParser::read_after_boundary(bool& progress) {
-  // "--" closes the body; else optional blanks (RFC 2046's transport padding) and a line end follow.
+  // "--" closes the body; else optional blanks (RFC 2046's transport padding) and a line end
+  // follow.
   if (buffer_.size() < 2) return std::nullopt;
   if (buffer_.starts_with("--")) {
     state_ = State::epilogue;
@@ -152,8 +153,8 @@ std::optional<Error> MultipartParser::read_header(bool& progress) {
   const auto end = buffer_.find("\r\n\r\n");
   if (end == buffer_.npos || end > limits_.max_part_header_bytes) {
     if (buffer_.size() > limits_.max_part_header_bytes)
-      return bad("a part's header is larger than " +
-                 std::to_string(limits_.max_part_header_bytes) + " bytes");
+      return bad("a part's header is larger than " + std::to_string(limits_.max_part_header_bytes) +
+                 " bytes");
     return std::nullopt;
   }
   if (auto failed = begin_part(std::string_view(buffer_).substr(0, end))) return failed;

@@ -1,11 +1,12 @@
 // Every path that is served, in one table.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "net/awaitable.hpp"
 
 namespace tandem::net {
 

@@ -1,10 +1,10 @@
 // The two kinds of sessions. Each runs until its connection ends, and ends on Session::abort().
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <string>
 
+#include "net/awaitable.hpp"
 #include "net/request_head.hpp"
 #include "net/services.hpp"
 

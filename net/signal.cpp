@@ -9,8 +9,7 @@ boost::asio::awaitable<void> Signal::wait(SteadyTime deadline) {
   if (!raised_) {
     boost::system::error_code ignored;
     timer_.expires_at(deadline);
-    co_await timer_.async_wait(
-        boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    co_await timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
   }
   raised_ = false;
 }

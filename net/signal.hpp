@@ -2,10 +2,11 @@
 // waiter looks at the facts again. A raise before the wait is not lost.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+
+#include "net/awaitable.hpp"
 
 namespace tandem::net {
 

@@ -76,8 +76,7 @@ void SseStream::end_with(const Error& reason) {
 bool SseStream::too_slow() const {
   const auto unsent = connection_.unsent_bytes();
   if (unsent + call_.pending_bytes() > options_.max_unsent_bytes) return true;
-  return unsent > 0 &&
-         steady_clock::now() >= connection_.last_progress() + options_.write_timeout;
+  return unsent > 0 && steady_clock::now() >= connection_.last_progress() + options_.write_timeout;
 }
 
 void SseStream::ping_if_due() {

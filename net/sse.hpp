@@ -1,11 +1,11 @@
 // A streamed reply: server-sent events of one call, at the pace of its reader. What the reader has
-// not taken yet waits as merged deltas; beyond a bound, or without progress for a while, the call is
-// cancelled and the connection closed.
+// not taken yet waits as merged deltas; beyond a bound, or without progress for a while, the call
+// is cancelled and the connection closed.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <string>
 
+#include "net/awaitable.hpp"
 #include "net/exchange.hpp"
 #include "net/live_call.hpp"
 

@@ -49,6 +49,7 @@ Result<Database> Database::open(const std::filesystem::path& path, const std::st
   sqlite3_busy_timeout(state->handle, 5000);
   Database database(std::move(state));
   if (auto set = database.execute(connection_settings); !set) return set.error();
+  database.state_->wal_pages = 1;  // the log may hold what a dead process left
   // After the settings: PRAGMA wal_autocheckpoint uses the same hook.
   sqlite3_wal_hook(database.handle(), remember_wal_pages, &database.state_->wal_pages);
   return database;
@@ -65,6 +66,7 @@ Result<void> Database::execute(const char* sql) {
 }
 
 Result<void> Database::checkpoint() {
+  if (state_->wal_pages == 0) return {};
   const int code =
       sqlite3_wal_checkpoint_v2(handle(), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   if (code != SQLITE_OK) return sqlite_error(handle(), code);
@@ -77,7 +79,7 @@ void Database::checkpoint_if_long() {
   // What failed here is still in the log, durably: the next commit or sweep tries again.
   const int code =
       sqlite3_wal_checkpoint_v2(handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-  if (code == SQLITE_OK) state_->wal_pages = 0;
+  if (code == SQLITE_OK) state_->wal_pages = 1;  // moved, but not cut: checkpoint() does that
 }
 
 Result<void> Database::quick_check() {

@@ -60,7 +60,7 @@ Result<void> remove_leftovers(Store::State& state) {
 Release judge(bool died, bool crashed, bool made_progress) {
   Release release;
   release.crashes = died && crashed ? 1 : 0;
-  release.kills = died && !crashed && !made_progress ? 1 : 0;
+  release.kills = died && !crashed ? 1 : 0;
   release.forget_kills = made_progress;
   return release;
 }

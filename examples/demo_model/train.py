@@ -127,7 +127,7 @@ def write(model, bpe, out):
         "pad_token_id": ids["<|endoftext|>"], "do_sample": True, "temperature": 0.7,
         "top_p": 0.95}, indent=2) + "\n")
     config = json.loads((out / "config.json").read_text())
-    config["torch_dtype"] = "bfloat16"
+    config.update(torch_dtype="bfloat16", rope_theta=10000.0)  # the names older readers look for
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -137,7 +137,7 @@ def main():
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--minutes", type=float, default=17)
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--tokens", type=int, default=4096, help="tokens of one step")
+    parser.add_argument("--tokens", type=int, default=3072, help="tokens of one step")
     parser.add_argument("--vocab", type=int, default=1536)
     parser.add_argument("--peak", type=float, default=4e-3, help="highest rate of AdamW")
     parser.add_argument("--peak-matrices", type=float, default=0.02, help="highest rate of Muon")

@@ -38,10 +38,10 @@ TokenId argmax(std::span<const float> logits) {
 }  // namespace
 
 TEST_CASE("the reference gives the logits of transformers for every architecture") {
-  for (const auto& name : test::golden_model_names()) {
+  for (const auto& name : tests::golden_model_names()) {
     INFO(name);
-    const auto folder = test::golden_models / name;
-    const auto golden = test::load_golden(folder);
+    const auto folder = tests::golden_models / name;
+    const auto golden = tests::load_golden(folder);
     Reference reference = open_reference(folder);
     const float difference = largest_difference(reference.forward(golden.prompt), golden.logits);
     INFO("largest difference " << difference);
@@ -50,8 +50,8 @@ TEST_CASE("the reference gives the logits of transformers for every architecture
 }
 
 TEST_CASE("a prompt in pieces gives the same logits as the whole, and reset forgets it") {
-  const auto folder = test::golden_models / "qwen2";
-  const auto golden = test::load_golden(folder);
+  const auto folder = tests::golden_models / "qwen2";
+  const auto golden = tests::load_golden(folder);
   Reference reference = open_reference(folder);
   const auto whole = reference.forward(golden.prompt);
   reference.reset();
@@ -71,7 +71,7 @@ TEST_CASE("a trained model continues from BOS exactly as its author's program do
     return;
   }
   const auto golden =
-      boost::json::parse(test::read_whole_file(folder / "greedy_golden.json")).as_object();
+      boost::json::parse(tests::read_whole_file(folder / "greedy_golden.json")).as_object();
   Reference reference = open_reference(folder);
   TokenId token = 1;
   std::vector<TokenId> ids;

@@ -3,6 +3,7 @@
 // are checked, and the fake device holds every plan against what is true. A failure prints its
 // seed; run_life(seed) replays it.
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <deque>
 #include <map>
@@ -10,6 +11,7 @@
 #include <set>
 
 #include "policy/scheduler_core.hpp"
+#include "tests/policy/chaos_planner.hpp"
 #include "tests/policy/fake_device.hpp"
 
 namespace tandem::policy {
@@ -36,7 +38,7 @@ class Driver {
   Driver(std::uint64_t seed, const Life& life)
       : random_(seed),
         life_(life),
-        core_(life.options, make_planner(life.planner).value()),
+        core_(life.options, planner(seed, life)),
         device_({static_cast<std::size_t>(life.options.kv_blocks.value()),
                  life.options.max_sequences, life.options.max_iteration_tokens.value(), 40, seed}) {
     for (auto& base : bases_)
@@ -50,6 +52,11 @@ class Driver {
   }
 
  private:
+  PlannerPtr planner(std::uint64_t seed, const Life& life) const {
+    if (life.planner == "chaos") return std::make_unique<test::ChaosPlanner>(seed, calm_);
+    return make_planner(life.planner).value();
+  }
+
   struct Record {
     RequestPtr request;
     std::vector<TokenId> output;
@@ -192,7 +199,8 @@ class Driver {
     const SchedulerStats stats = core_.stats();
     require(stats.kv_available + stats.kv_held == stats.kv_total, "blocks are conserved");
     if (core_.idle()) require(stats.kv_held.is_zero(), "idle means that everything is free");
-    if (life_.ample) require(stats.preemptions == 0, "nothing is preempted while there is room");
+    if (life_.ample && life_.planner != "chaos")
+      require(stats.preemptions == 0, "nothing is preempted while there is room");
     const auto bound = life_.options.plans_in_flight;
     require(device_.in_flight() <= bound, "no more plans are in flight than allowed");
   }
@@ -216,7 +224,7 @@ class Driver {
       record.held = slice.blocks.count;
       record.preemptions_then = core_.stats().preemptions;
     }
-    if (!saw_rollback_) check_no_decode_skipped(named, offline_grew);
+    if (!saw_rollback_ && life_.planner != "chaos") check_no_decode_skipped(named, offline_grew);
   }
 
   /// An online request that has run its prompt and was not preempted since is in every plan until
@@ -264,6 +272,8 @@ class Driver {
   /// From here on plans are done and asks are answered: everything that can run must come to its
   /// end.
   void drain() {
+    *calm_ = true;
+    apply(ModelUpdated{});  // the chaos planner may have left everything idle
     std::int64_t left = 0;
     for (const auto& [id, record] : records_)
       if (!record.ended)
@@ -293,6 +303,7 @@ class Driver {
 
   std::mt19937_64 random_;
   Life life_;
+  std::shared_ptr<bool> calm_ = std::make_shared<bool>(false);
   SchedulerCore core_;
   FakeDevice device_;
   TimePoint now_{};
@@ -316,7 +327,9 @@ Life draw_life(std::uint64_t seed) {
     return static_cast<int>(between(0, 2) == 0 ? 0 : between(1, high));
   };
   Life life;
-  life.planner = between(0, 5) == 0 ? "online_only" : "online_first";
+  life.planner = std::array{"online_only",  "online_first", "online_first",
+                            "online_first", "chaos",        "chaos"}[static_cast<std::size_t>(
+      between(0, 5))];
   life.events = static_cast<int>(between(20, 160));
   life.arrive = weight(12);
   life.flex = weight(6);
@@ -327,12 +340,12 @@ Life draw_life(std::uint64_t seed) {
   life.fail_percent = between(0, 3) == 0 ? static_cast<int>(between(1, 10)) : 0;
   life.stop_tokens = between(0, 1) == 0;
   life.ample = between(0, 3) == 0;
-  life.max_prompt = between(1, 150);
-  life.max_output = between(1, 60);
+  life.max_prompt = between(0, 1) == 0 ? between(1, 30) : between(1, 150);
+  life.max_output = between(1, 80);
   life.options.max_iteration_tokens =
       Tokens(between(1, 3) == 1 ? between(1, 10) : between(10, 120));
   life.options.max_sequences = static_cast<std::uint32_t>(between(1, 12));
-  life.options.kv_blocks = Blocks(life.ample ? 160 * 16 : between(1, 40));
+  life.options.kv_blocks = Blocks(life.ample ? 160 * 16 : between(1, 25));
   life.options.prefix_cache = between(0, 3) != 0;
   life.options.plans_in_flight = static_cast<std::uint32_t>(between(1, 2));
   life.options.offline_window = static_cast<std::uint32_t>(between(0, 8));

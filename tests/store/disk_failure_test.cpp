@@ -5,10 +5,13 @@
 #include <functional>
 #include <map>
 
-#include "tests/store/failing_vfs.hpp"
 #include "tests/store/support.hpp"
+#include "tests/support/failing_vfs.hpp"
 
 namespace tandem::store::testing {
+
+using tests::failing_disk;
+using tests::failing_vfs_name;
 
 namespace {
 

@@ -1,4 +1,4 @@
-// What the store's tests share: a folder that vanishes, and the short road to a running batch.
+// What the store's tests share: Results that must hold, and the short road to a running batch.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -11,27 +11,11 @@
 #include <vector>
 
 #include "store/store.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace tandem::store::testing {
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    auto name = (std::filesystem::temp_directory_path() / "tandem-store-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using tests::TemporaryFolder;
 
 /// The value of a Result that must have one.
 template <class T>

@@ -12,7 +12,7 @@
 
 #include "core/units.hpp"
 
-namespace tandem::test {
+namespace tandem::tests {
 
 inline const std::filesystem::path golden_models = "tests/golden/models";
 
@@ -49,4 +49,4 @@ inline Golden load_golden(const std::filesystem::path& folder) {
   return golden;
 }
 
-}  // namespace tandem::test
+}  // namespace tandem::tests

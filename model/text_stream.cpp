@@ -1,0 +1,79 @@
+// A stop string ends the text where its last byte arrives, the longest first if several end there:
+// so the cut does not depend on how the text was divided into tokens.
+#include "model/text_stream.hpp"
+
+#include <algorithm>
+
+#include "model/utf8.hpp"
+
+namespace tandem::model {
+namespace {
+
+struct StopMatch {
+  std::size_t begin = std::string::npos;
+  std::size_t end = std::string::npos;
+};
+
+/// The stop string that ends first in `text`.
+StopMatch first_stop(std::string_view text, const std::vector<std::string>& stop) {
+  StopMatch first;
+  for (const auto& one : stop) {
+    const std::size_t begin = text.find(one);
+    if (begin == std::string_view::npos) continue;
+    const std::size_t end = begin + one.size();
+    if (end < first.end || (end == first.end && begin < first.begin)) first = {begin, end};
+  }
+  return first;
+}
+
+/// How many bytes at the end of `text` may be the beginning of a stop string.
+std::size_t longest_beginning(std::string_view text, const std::vector<std::string>& stop) {
+  std::size_t longest = 0;
+  for (const auto& one : stop) {
+    for (std::size_t size = std::min(one.size() - 1, text.size()); size > longest; --size) {
+      if (text.substr(text.size() - size) == std::string_view(one).substr(0, size)) {
+        longest = size;
+      }
+    }
+  }
+  return longest;
+}
+
+}  // namespace
+
+TextStream::TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop)
+    : tokenizer_(std::move(tokenizer)), stop_(std::move(stop)), include_stop_(include_stop) {
+  std::erase_if(stop_, [](const std::string& one) { return one.empty(); });
+}
+
+std::string TextStream::push(TokenId token) {
+  if (stopped_) return {};
+  pending_bytes_ += tokenizer_->token_bytes(token);
+  pending_bytes_.erase(0, append_well_formed(held_, pending_bytes_, false));
+  return release(false);
+}
+
+std::string TextStream::finish() {
+  if (stopped_) return {};
+  append_well_formed(held_, pending_bytes_, true);
+  pending_bytes_.clear();
+  return release(true);
+}
+
+std::string TextStream::release(bool at_end) {
+  const StopMatch match = first_stop(held_, stop_);
+  std::string out;
+  if (match.end != std::string::npos) {
+    stopped_ = true;
+    out = held_.substr(0, include_stop_ ? match.end : match.begin);
+    held_.clear();
+    pending_bytes_.clear();
+    return out;
+  }
+  const std::size_t kept = at_end ? 0 : longest_beginning(held_, stop_);
+  out = held_.substr(0, held_.size() - kept);
+  held_.erase(0, out.size());
+  return out;
+}
+
+}  // namespace tandem::model

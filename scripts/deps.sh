@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Installs what building and testing Tandem needs, and nothing that is there already. The only
+# installer: every other script calls this one. Knows Debian 12 and Ubuntu 24.04; elsewhere it names
+# what is missing. Packages of the distribution need root or sudo; the client libraries of the
+# end-to-end tests (--tests) stay inside build/clients.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  cat <<'TEXT'
+usage: scripts/deps.sh [--tests] [--check]
+  --tests   also the OpenAI client libraries, from PyPI and npm, into build/clients
+  --check   install nothing; say what is missing and exit 1
+TEXT
+}
+
+tests=0 check=0
+for argument in "$@"; do
+  case $argument in
+    --tests) tests=1 ;;
+    --check) check=1 ;;
+    -h | --help) usage && exit 0 ;;
+    *) echo "deps.sh: unknown argument '$argument'" >&2 && usage >&2 && exit 2 ;;
+  esac
+done
+
+fail() {
+  echo "deps.sh: $*" >&2
+  exit 1
+}
+
+# What the distribution calls its Boost; everything else has one name on both.
+distribution=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-}" || echo unknown)
+case $distribution in
+  "debian 12") boost=libboost1.81-dev ;;
+  "ubuntu 24.04") boost=libboost1.83-dev ;;
+  *) boost="" ;;
+esac
+
+# program:package, looked up in PATH, so that a newer one from elsewhere counts as well.
+programs=(g++:build-essential make:build-essential cmake:cmake ninja:ninja-build ccache:ccache
+  mold:mold git:git curl:curl python3:python3)
+libraries=("${boost:-libboost-dev}" libcaf-dev libspdlog-dev libfmt-dev catch2 libyaml-cpp-dev
+  libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev)
+((tests)) && programs+=(node:nodejs npm:npm)
+
+missing=()
+for entry in "${programs[@]}"; do
+  command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
+done
+if ((tests)) && command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  missing+=(python3-venv)
+elif ((tests)) && ! command -v python3 >/dev/null; then
+  missing+=(python3-venv)
+fi
+if [[ -n $boost ]]; then
+  for package in "${libraries[@]}"; do
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+      missing+=("$package")
+  done
+fi
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed '/^$/d' | sort -u)
+
+if [[ -z $boost ]]; then
+  echo "deps.sh: this is '$distribution'; only Debian 12 and Ubuntu 24.04 are known." >&2
+  echo "  Install by hand: a C++20 compiler (GCC 12 or later), CMake 3.25, ninja, ccache, mold, git," >&2
+  echo "  curl, python3, and the development files of Boost 1.81, CAF 0.17, spdlog, fmt, Catch2 2.13," >&2
+  echo "  yaml-cpp, CLI11, prometheus-cpp, SQLite 3 and PCRE2." >&2
+  ((${#missing[@]})) && echo "  Programs not found: ${missing[*]}" >&2
+  fail "nothing was installed"
+fi
+
+if ((${#missing[@]})); then
+  ((check)) && fail "missing packages: ${missing[*]}"
+  as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null ||
+      fail "not root and no sudo; install these packages first: ${missing[*]}"
+    as_root=(sudo)
+  fi
+  echo "installing ${missing[*]}"
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  install_packages() {
+    "${as_root[@]}" apt-get update -qq &&
+      "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  }
+  install_packages >"$log" 2>&1 || { tail -n 30 "$log" >&2 && fail "apt-get failed, see above"; }
+fi
+
+((tests)) || exit 0
+
+# The clients, unmodified, in folders of their own. A stamp holds what they were made from.
+python_packages=("openai>=3,<4" "websockets>=13")
+node_packages=(openai@6 ws@8)
+clients=build/clients
+# The Node client needs Node 20 or later; Debian 12 has 18, so npm brings one along.
+if command -v node >/dev/null && (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
+  node_packages+=(node@20)
+fi
+
+# make_client FOLDER STAMP COMMAND…: runs COMMAND unless FOLDER was made by the same line before.
+make_client() {
+  local folder=$1 stamp=$2 log
+  shift 2
+  [[ -f $folder/.stamp && $(<"$folder/.stamp") == "$stamp" ]] && return 0
+  ((check)) && fail "missing clients for the tests: $folder ($stamp)"
+  echo "installing into $folder: $stamp"
+  rm -rf "$folder" && mkdir -p "$folder"
+  log=$(mktemp)
+  if ! "$@" >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    fail "could not install the clients of the end-to-end tests (see above); is the network there?
+  To run every other test: scripts/test.sh --no-clients"
+  fi
+  rm -f "$log"
+  echo "$stamp" >"$folder/.stamp"
+}
+
+make_python_client() {
+  python3 -m venv "$clients/python" &&
+    "$clients/python/bin/python" -m pip install --quiet --disable-pip-version-check \
+      "${python_packages[@]}"
+}
+make_node_client() {
+  npm install --prefix "$clients/node" --no-audit --no-fund --no-save "${node_packages[@]}"
+}
+make_client "$clients/python" "${python_packages[*]}" make_python_client
+make_client "$clients/node" "${node_packages[*]}" make_node_client
