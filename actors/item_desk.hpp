@@ -57,7 +57,7 @@ class ItemDesk {
   api::ParseLimits limits_;
   std::uint64_t next_request_ = first_item_request_id;
   std::uint64_t next_item_ = 0;
-  std::unordered_map<std::uint64_t, Item> items_;
+  std::map<std::uint64_t, Item> items_;  ///< by age
   std::unordered_map<RequestId, std::uint64_t> item_of_;
 };
 

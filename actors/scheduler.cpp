@@ -28,36 +28,47 @@ struct SchedulerState {
   std::optional<OfflineQueue> queue;
   std::optional<msg::AttachObservers> observers;
   std::unordered_map<RequestId, TokenSink> sinks;
+  std::vector<PlanPtr> in_flight;  ///< at the executor, oldest first
+  bool executor_alive = true;
 };
 using Self = Scheduler::stateful_pointer<SchedulerState>;
 
 void apply(Self self, const policy::Event& event);
 
-void report_executor_lost(Self self, const PlanPtr& plan, const caf::error& reason) {
-  const auto text = self->system().render(reason);
-  spdlog::error("executor_lost iteration={} reason=\"{}\"", raw(plan->id), text);
-  apply(self, policy::Reported{std::make_shared<const IterationReport>(IterationReport{
-                  .id = plan->id,
-                  .outcome = Outcome::failed,
-                  .error = error(Errc::device_failed,
-                                 "the device failed while it worked on this request")})});
+/// The executor died: every plan in its hands ends failed, then this actor ends too.
+void executor_lost(Self self, const caf::error& reason) {
+  const auto lost = std::exchange(self->state.in_flight, {});
+  spdlog::error("executor_lost iterations={} reason=\"{}\"", lost.size(),
+                self->system().render(reason));
+  self->state.executor_alive = false;
+  for (const auto& plan : lost)
+    apply(self, policy::Reported{std::make_shared<const IterationReport>(IterationReport{
+                    .id = plan->id,
+                    .outcome = Outcome::failed,
+                    .error = error(Errc::device_failed,
+                                   "the device failed while it worked on this request")})});
   self->quit(reason);
 }
 
+void take_report(Self self, const PlanPtr& plan, const ReportPtr& report) {
+  auto& state = self->state;
+  std::erase(state.in_flight, plan);
+  apply(self, policy::Reported{report});
+  state.status->progressed(now(self));
+  state.metrics->iteration(*plan, *report);
+  if (state.observers) self->send(state.observers->predictor, msg::IterationMeasured{plan, report});
+}
+
 void perform(Self self, const policy::Launch& launch) {
+  if (!self->state.executor_alive) return;
+  self->state.in_flight.push_back(launch.plan);
+  // An executor that dies answers nothing; the monitor tells of it.
   self->request(self->state.executor, caf::infinite, msg::RunIteration{launch.plan})
       .then(
           [self, plan = launch.plan](const msg::IterationFinished& finished) {
-            apply(self, policy::Reported{finished.report});
-            auto& state = self->state;
-            state.status->progressed(now(self));
-            state.metrics->iteration(*plan, *finished.report);
-            if (state.observers)
-              self->send(state.observers->predictor, msg::IterationMeasured{plan, finished.report});
+            take_report(self, plan, finished.report);
           },
-          [self, plan = launch.plan](const caf::error& reason) {
-            report_executor_lost(self, plan, reason);
-          });
+          [](const caf::error&) {});
 }
 
 /// Splits the events by sink, keeping their order; there are as many sinks as network threads, plus
@@ -120,6 +131,8 @@ Scheduler::behavior_type scheduler(Self self,
   state.executor = std::move(executor);
   state.metrics = std::move(metrics);
   state.status = std::move(status);
+  self->monitor(state.executor);
+  self->set_down_handler([self](const caf::down_msg& down) { executor_lost(self, down.reason); });
   return {
       [self](const msg::AdmitTo& admit_to) {
         admit(self, admit_to.request, admit_to.sink);

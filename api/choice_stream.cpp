@@ -1,6 +1,9 @@
 // See choice_stream.hpp.
 #include "api/choice_stream.hpp"
 
+#include <algorithm>
+
+#include "api/json_fields.hpp"
 #include "core/check.hpp"
 
 namespace tandem::api {
@@ -8,9 +11,9 @@ namespace {
 
 TokenText token_text(const model::Tokenizer* tokenizer, TokenId token, float logprob) {
   TokenText result{.logprob = logprob};
-  if (!tokenizer) return result;
-  result.bytes = std::string(tokenizer->token_bytes(token));
-  result.token = tokenizer->decode(std::span(&token, 1));
+  if (tokenizer) result.bytes = std::string(tokenizer->token_bytes(token));
+  result.token = result.bytes.empty() ? "token_id:" + std::to_string(token)
+                                      : tokenizer->decode(std::span(&token, 1));
   return result;
 }
 
@@ -24,16 +27,23 @@ LogprobEntry logprob_entry(const model::Tokenizer* tokenizer, const TokenEvent& 
 }  // namespace
 
 ChoiceStream::ChoiceStream(const GenerateCall& call, model::TokenizerPtr tokenizer)
-    : tokenizer_(std::move(tokenizer)), wants_logprobs_(call.sampling.logprobs.has_value()) {
+    : tokenizer_(std::move(tokenizer)),
+      wants_logprobs_(call.sampling.logprobs.has_value()),
+      include_stop_(call.include_stop_text) {
   if (tokenizer_) text_.emplace(tokenizer_, call.stop, call.include_stop_text);
 }
 
 void ChoiceStream::add_token(const TokenEvent& event, Delta& delta) {
   completion_tokens_ += Tokens(1);
-  // The token that ended the generation (an end-of-text id) is counted, and is not part of the
-  // text.
-  if (event.finish == FinishReason::stop) return;
-  if (wants_logprobs_) delta.logprobs.push_back(logprob_entry(tokenizer_.get(), event));
+  // The token that ended the generation (an end-of-text or stop token id) is counted, and is not
+  // part of the text unless the caller wants to see what stopped it.
+  if (event.finish == FinishReason::stop && !include_stop_) return;
+  if (wants_logprobs_) {
+    auto entry = logprob_entry(tokenizer_.get(), event);
+    entry.text_offset = text_offset_;
+    text_offset_ += count_characters(entry.chosen.bytes);
+    delta.logprobs.push_back(std::move(entry));
+  }
   if (text_) delta.text += text_->push(*event.token);
 }
 
@@ -60,11 +70,12 @@ CallCollector::CallCollector(GenerateCall call, std::vector<AcceptedChoice> choi
                              model::TokenizerPtr tokenizer)
     : call_(std::move(call)),
       accepted_(std::move(choices)),
+      tokenizer_(std::move(tokenizer)),
       results_(accepted_.size()),
       left_(accepted_.size()) {
   streams_.reserve(accepted_.size());
   for (std::size_t i = 0; i < accepted_.size(); ++i) {
-    streams_.emplace_back(call_, tokenizer);
+    streams_.emplace_back(call_, tokenizer_);
     index_.emplace(accepted_[i].id, i);
   }
 }
@@ -85,6 +96,14 @@ bool CallCollector::push(const TokenEvent& event) {
   cancelled_ = cancelled_ || *delta.finish == FinishReason::cancelled;
   --left_;
   return stream.wants_cancel();
+}
+
+std::string CallCollector::echoed(std::size_t index) const {
+  if (!call_.echo) return {};
+  const auto& prompt = call_.prompts[index / call_.n];
+  if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
+  const auto* ids = std::get_if<std::vector<TokenId>>(&prompt);
+  return ids && tokenizer_ ? tokenizer_->decode(*ids) : std::string();
 }
 
 Tokens count_prompt_tokens(const std::vector<AcceptedChoice>& choices,

@@ -55,6 +55,7 @@ class ChoiceStream {
   model::TokenizerPtr tokenizer_;
   std::optional<model::TextStream> text_;  ///< unset without a tokenizer
   bool wants_logprobs_ = false;
+  bool include_stop_ = false;
   bool ended_ = false;
   bool wants_cancel_ = false;
   std::size_t text_offset_ = 0;  ///< characters begun by the tokens so far

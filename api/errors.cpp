@@ -3,6 +3,8 @@
 
 #include <boost/json.hpp>
 
+#include "model/utf8.hpp"
+
 namespace tandem::api {
 namespace json = boost::json;
 namespace {
@@ -38,9 +40,11 @@ Row row(Errc code) {
 
 json::object error_object(const Error& reason) {
   json::object result;
-  result["message"] = reason.message;
+  // Messages may quote what came in a URL or a header, and JSON has to be UTF-8.
+  result["message"] = model::well_formed(reason.message);
   result["type"] = error_type(reason.code);
-  result["param"] = reason.param.empty() ? json::value(nullptr) : json::value(reason.param);
+  result["param"] =
+      reason.param.empty() ? json::value(nullptr) : json::value(model::well_formed(reason.param));
   result["code"] = error_code(reason.code);
   return result;
 }

@@ -30,24 +30,18 @@ json::object usage_object(const Usage& usage) {
 }
 
 json::object head_object(const ReplyHead& head, std::string_view object) {
-  return {{"id", head.id},
-          {"object", object},
-          {"created", head.created},
-          {"model", head.model},
-          {"service_tier", head.service_tier},
-          {"system_fingerprint", nullptr}};
+  json::object result{{"id", head.id},
+                      {"object", object},
+                      {"created", head.created},
+                      {"model", head.model},
+                      {"service_tier", head.service_tier}};
+  if (!head.system_fingerprint.empty()) result["system_fingerprint"] = head.system_fingerprint;
+  return result;
 }
 
 json::value logprobs_value(const GenerateCall& call, const std::vector<LogprobEntry>& entries) {
   if (!call.sampling.logprobs) return nullptr;
   return is_chat(call) ? chat_logprobs(entries) : completion_logprobs(entries);
-}
-
-/// With `echo`, the prompt stands in front of the completion.
-std::string echoed(const GenerateCall& call, std::size_t choice) {
-  if (!call.echo) return {};
-  const auto* text = std::get_if<std::string>(&call.prompts[choice / call.n]);
-  return text ? *text : std::string();
 }
 
 json::object reply_choice(const CallCollector& collected, std::size_t index) {
@@ -59,15 +53,18 @@ json::object reply_choice(const CallCollector& collected, std::size_t index) {
   if (is_chat(call))
     choice["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
   else
-    choice["text"] = echoed(call, index) + result.text;
+    choice["text"] = collected.echoed(index) + result.text;
   return choice;
 }
 
 }  // namespace
 
 ReplyHead new_reply_head(const GenerateCall& call, std::int64_t unix_now) {
-  return {random_id(is_chat(call) ? "chatcmpl-" : "cmpl-"), unix_now, call.model,
-          call.service_tier};
+  return {.id = random_id(is_chat(call) ? "chatcmpl-" : "cmpl-"),
+          .created = unix_now,
+          .model = call.model,
+          .service_tier = call.service_tier,
+          .system_fingerprint = {}};
 }
 
 std::string reply_body(const ReplyHead& head, const CallCollector& collected) {

@@ -15,6 +15,22 @@ json::value optional_time(const std::optional<std::int64_t>& time) {
   return time ? json::value(*time) : json::value(nullptr);
 }
 
+/// The API's own names: a renamed state of the store must not change them.
+std::string_view status_name(store::BatchState state) {
+  using enum store::BatchState;
+  switch (state) {
+    case validating: return "validating";
+    case failed: return "failed";
+    case in_progress: return "in_progress";
+    case finalizing: return "finalizing";
+    case completed: return "completed";
+    case expired: return "expired";
+    case cancelling: return "cancelling";
+    case cancelled: return "cancelled";
+  }
+  return "failed";
+}
+
 json::object file_json(const store::FileInfo& file) {
   json::object object{{"id", file.id},
                       {"object", "file"},
@@ -49,7 +65,7 @@ json::object batch_json(const store::BatchInfo& b) {
       {"errors", errors_json(b.errors)},
       {"input_file_id", b.input_file_id},
       {"completion_window", b.completion_window},
-      {"status", store::to_string(b.state)},
+      {"status", status_name(b.state)},
       {"output_file_id", optional_text(b.output_file_id)},
       {"error_file_id", optional_text(b.error_file_id)},
       {"created_at", b.created_at},

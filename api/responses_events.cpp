@@ -2,40 +2,65 @@
 #include "api/responses_events.hpp"
 
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "api/errors.hpp"
 #include "api/ids.hpp"
 #include "api/logprobs.hpp"
+#include "model/utf8.hpp"
 
 namespace tandem::api {
 namespace json = boost::json;
 namespace {
 
+/// 0.7, not the 0.699999988079071 that a float is.
+double shortest(float value) {
+  char text[32];
+  double result = value;
+  const auto* const end = std::to_chars(text, text + sizeof text, value).ptr;
+  std::from_chars(text, end, result);
+  return result;
+}
+
+json::value optional_text(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
+
+json::object metadata_object(const ResponseEcho& echo) {
+  json::object object;
+  for (const auto& [key, value] : echo.metadata) object[key] = value;
+  return object;
+}
+
 /// The parts of the object that say what was asked for; the same in every event.
-json::object fixed_part(const GenerateCall& call, const std::string& id, std::int64_t created) {
-  return {{"id", id},
-          {"object", "response"},
-          {"created_at", created},
-          {"model", call.model},
-          {"service_tier", call.service_tier},
-          {"background", false},
-          {"instructions", nullptr},
-          {"max_output_tokens",
-           call.max_tokens ? json::value(call.max_tokens->value()) : json::value(nullptr)},
-          {"max_tool_calls", nullptr},
-          {"metadata", json::object()},
-          {"parallel_tool_calls", true},
-          {"previous_response_id", nullptr},
-          {"reasoning", {{"effort", nullptr}, {"summary", nullptr}}},
-          {"store", false},
-          {"temperature", call.sampling.temperature},
-          {"text", {{"format", {{"type", "text"}}}}},
-          {"tool_choice", "auto"},
-          {"tools", json::array()},
-          {"top_logprobs", call.sampling.logprobs.value_or(0)},
-          {"top_p", call.sampling.top_p},
-          {"truncation", "disabled"},
-          {"user", nullptr}};
+json::object fixed_part(const GenerateCall& call, const std::string& id, std::int64_t created,
+                        const ResponseEcho& echo) {
+  return {
+      {"id", id},
+      {"object", "response"},
+      {"created_at", created},
+      {"model", call.model},
+      {"service_tier", call.service_tier},
+      {"background", false},
+      {"instructions", echo.instructions ? json::value(*echo.instructions) : json::value(nullptr)},
+      {"max_output_tokens",
+       call.max_tokens ? json::value(call.max_tokens->value()) : json::value(nullptr)},
+      {"max_tool_calls", nullptr},
+      {"metadata", metadata_object(echo)},
+      {"parallel_tool_calls", true},
+      {"previous_response_id", nullptr},
+      {"reasoning", {{"effort", nullptr}, {"summary", nullptr}}},
+      {"store", false},
+      {"prompt_cache_key", optional_text(echo.prompt_cache_key)},
+      {"safety_identifier", optional_text(echo.safety_identifier)},
+      {"temperature", shortest(call.sampling.temperature)},
+      {"text", {{"format", {{"type", "text"}}}}},
+      {"tool_choice", "auto"},
+      {"tools", json::array()},
+      {"top_logprobs", call.sampling.logprobs.value_or(0)},
+      {"top_p", shortest(call.sampling.top_p)},
+      {"truncation", "disabled"},
+      {"user", optional_text(echo.user)}};
 }
 
 json::object usage_object(const Usage& usage) {
@@ -62,15 +87,22 @@ std::string_view terminal_event(FinishReason finish) {
   return finish == FinishReason::failed ? "response.failed" : "response.incomplete";
 }
 
+/// `code` is one of the few that the API knows here.
+json::object failure(const Error* reason) {
+  if (!reason) return {{"code", "server_error"}, {"message", "the engine failed"}};
+  const bool client = http_status(reason->code) == 400 || http_status(reason->code) == 413;
+  return {{"code", client ? "invalid_prompt" : "server_error"},
+          {"message", model::well_formed(reason->message)}};
+}
+
 }  // namespace
 
 ResponseEvents::ResponseEvents(const GenerateCall& call, std::string stream_id,
-                               std::int64_t unix_now)
-    : call_(call),
-      id_(random_id("resp_")),
+                               std::int64_t unix_now, const ResponseEcho& echo)
+    : id_(random_id("resp_")),
       item_id_(random_id("msg_")),
       stream_id_(std::move(stream_id)),
-      created_(unix_now) {}
+      fixed_(fixed_part(call, id_, unix_now, echo)) {}
 
 std::string ResponseEvents::event(std::string_view type, json::object fields) {
   fields["type"] = type;
@@ -97,7 +129,7 @@ json::object ResponseEvents::item(std::string_view status, bool with_content) co
 }
 
 json::object ResponseEvents::response(std::string_view status) const {
-  auto object = fixed_part(call_, id_, created_);
+  auto object = fixed_;
   object["status"] = status;
   object["output"] = json::array();
   object["usage"] = nullptr;
@@ -159,7 +191,7 @@ std::vector<std::string> ResponseEvents::closing(FinishReason finish, const Usag
   last["usage"] = usage_object(usage);
   if (finish == FinishReason::length)
     last["incomplete_details"] = {{"reason", "max_output_tokens"}};
-  if (reason) last["error"] = {{"code", error_code(reason->code)}, {"message", reason->message}};
+  if (finish == FinishReason::failed) last["error"] = failure(reason);
   final_object_ = json::serialize(last);
   events.push_back(event(terminal_event(finish), {{"response", std::move(last)}}));
   return events;

@@ -44,9 +44,8 @@ class ResponseEvents {
   [[nodiscard]] boost::json::object response(std::string_view status) const;
   [[nodiscard]] boost::json::object place(bool with_content_index) const;
 
-  boost::json::object fixed_;  ///< what says what was asked for; the same in every event
   std::string id_, item_id_, stream_id_;
-  std::int64_t created_ = 0;
+  boost::json::object fixed_;  ///< what says what was asked for; the same in every event
   std::int64_t sequence_ = 0;
   std::string text_;             ///< all deltas so far
   boost::json::array logprobs_;  ///< likewise

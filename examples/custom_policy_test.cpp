@@ -2,12 +2,11 @@
 // or a clock: write a planner, write an executor actor, put both into RuntimeParts, and say what
 // must happen. Everything between them (request intake, the scheduler and its KV ledger, the
 // observers) is the code that serves; time is virtual, so the test is exact and takes milliseconds.
+#include <algorithm>
 #include <caf/send.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <catch2/catch.hpp>
-
-#include <algorithm>
 
 #include "actors/runtime.hpp"
 #include "policy/iteration_planner.hpp"
@@ -26,8 +25,10 @@ class ShortestPromptFirst final : public policy::IterationPlanner {
   [[nodiscard]] std::string_view name() const override { return "shortest_prompt_first"; }
 
   policy::Selection select(const policy::PlanningView& view) override {
-    for (const auto& running : view.online_running)
+    for (const auto& running : view.online_running) {
+      if (running.pending.is_zero()) return {};  // its last token is being computed
       return {.choices = {{running.id, std::min(running.pending, view.token_budget)}}};
+    }
     const auto shortest =
         std::min_element(view.online_waiting.begin(), view.online_waiting.end(),
                          [](const auto& a, const auto& b) { return a.pending < b.pending; });

@@ -61,6 +61,12 @@ std::string describe(const boost::json::value& value) {
   return text;
 }
 
+std::string in_quotes(std::string_view text) {
+  std::string quoted = "\"";
+  quoted += text.substr(0, 80);
+  return quoted + "\"";
+}
+
 const boost::json::value* JsonFields::find(std::string_view key) const {
   const auto* value = object_->if_contains({key.data(), key.size()});
   return value == nullptr || value->is_null() ? nullptr : value;

@@ -29,6 +29,9 @@ Result<boost::json::object> read_json_object(const std::filesystem::path& path,
 /// A short form of `value` for an error message.
 std::string describe(const boost::json::value& value);
 
+/// The beginning of `text` in double quotes, for an error message.
+std::string in_quotes(std::string_view text);
+
 /// Typed reads of one object's keys. The first failure is kept and makes the rest meaningless, so
 /// that a caller reads all keys and looks at `error()` once. A key that holds null counts as
 /// absent.

@@ -53,7 +53,8 @@ class ChunkWriter final : public SseWriter {
 /// Events of the Responses API.
 class EventWriter final : public SseWriter {
  public:
-  explicit EventWriter(const GenerateCall& call) : events_(call, {}, std::time(nullptr)) {}
+  EventWriter(const GenerateCall& call, const api::ResponseEcho& echo)
+      : events_(call, {}, std::time(nullptr), echo) {}
 
   void add(const StreamedCall::Pending& pending, std::string& out) override {
     open(out);
@@ -79,7 +80,15 @@ class EventWriter final : public SseWriter {
     if (std::exchange(opened_, true)) return;
     for (const auto& event : events_.opening()) add_event(out, event);
   }
-  static void add_event(std::string& out, const std::string& json) { add_data(out, json); }
+  static void add_event(std::string& out, std::string_view json) {
+    // The event's own type is the last "type" of its text: what came from the client is before it.
+    constexpr std::string_view key = "\"type\":\"";
+    if (const auto at = json.rfind(std::string(key) + "response."); at != json.npos) {
+      const auto type = json.substr(at + key.size());
+      out.append("event: ").append(type.substr(0, type.find('"'))).append("\n");
+    }
+    add_data(out, json);
+  }
 
   api::ResponseEvents events_;
   FinishReason finish_ = FinishReason::stop;
@@ -87,7 +96,7 @@ class EventWriter final : public SseWriter {
 };
 
 /// The call in the body; answered already if there is none.
-asio::awaitable<std::optional<GenerateCall>> read_call(Exchange& exchange, Endpoint endpoint) {
+asio::awaitable<std::optional<api::ParsedCall>> read_call(Exchange& exchange, Endpoint endpoint) {
   const auto body = co_await exchange.read_body();
   if (!body) co_return std::nullopt;
   auto parsed = api::parse_call(endpoint, *body, parse_limits(exchange.services));
@@ -97,7 +106,7 @@ asio::awaitable<std::optional<GenerateCall>> read_call(Exchange& exchange, Endpo
   }
   for (const auto& name : parsed->ignored_fields)
     spdlog::debug("field_ignored request_id={} field={}", exchange.request_id, name);
-  co_return std::move(parsed->call);
+  co_return std::move(*parsed);
 }
 
 /// Waits for the whole of `call`. False: answered already, or nobody is there to be answered.
@@ -131,12 +140,12 @@ asio::awaitable<void> reply_stream(Exchange& exchange, GenerateCall parsed) {
 }
 
 asio::awaitable<void> answer(Exchange& exchange, Endpoint endpoint) {
-  auto call = co_await read_call(exchange, endpoint);
-  if (!call) co_return;
-  if (call->stream)
-    co_await reply_stream(exchange, std::move(*call));
+  auto parsed = co_await read_call(exchange, endpoint);
+  if (!parsed) co_return;
+  if (parsed->call.stream)
+    co_await reply_stream(exchange, std::move(parsed->call));
   else
-    co_await reply_whole(exchange, std::move(*call));
+    co_await reply_whole(exchange, std::move(parsed->call));
 }
 
 /// A response in one piece is its event stream with all but the final object left out.
@@ -169,9 +178,9 @@ asio::awaitable<void> post_chat_completions(Exchange& exchange) {
 asio::awaitable<void> post_responses(Exchange& exchange) {
   auto parsed = co_await read_call(exchange, Endpoint::responses);
   if (!parsed) co_return;
-  const bool stream = parsed->stream;
-  StreamedCall call(exchange.services, std::move(*parsed), exchange.connection->changed);
-  EventWriter writer(call.call());
+  const bool stream = parsed->call.stream;
+  StreamedCall call(exchange.services, std::move(parsed->call), exchange.connection->changed);
+  EventWriter writer(call.call(), parsed->echo);
   call.submit(exchange.request_id);
   if (stream)
     co_await stream_reply(exchange, call, writer);

@@ -17,7 +17,8 @@ using std::chrono::steady_clock;
 struct Lanes::Response {
   Response(Services& services, api::CreateResponse event, Signal& wake)
       : event_id(std::move(event.event_id)),
-        events(event.parsed.call, std::move(event.stream_id), std::time(nullptr)),
+        events(event.parsed.call, std::move(event.stream_id), std::time(nullptr),
+               event.parsed.echo),
         call(services, std::move(event.parsed.call), wake) {}
 
   [[nodiscard]] bool waits_for_flex() const {

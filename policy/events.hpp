@@ -27,7 +27,7 @@ struct Cancelled {
 };  ///< unknown ids are ignored
 struct Reported {
   ReportPtr report;
-};
+};  ///< every plan is reported, in order of launch; behind one that was not done, each is aborted
 struct ModelUpdated {
   LatencySnapshotPtr model;
 };

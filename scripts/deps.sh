@@ -30,7 +30,10 @@ fail() {
 }
 
 # What the distribution calls its Boost; everything else has one name on both.
-distribution=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-}" || echo unknown)
+distribution=unknown
+if [[ -r /etc/os-release ]]; then
+  distribution=$(. /etc/os-release && echo "${ID:-unknown} ${VERSION_ID:-}")
+fi
 case $distribution in
   "debian 12") boost=libboost1.81-dev ;;
   "ubuntu 24.04") boost=libboost1.83-dev ;;
@@ -48,9 +51,7 @@ missing=()
 for entry in "${programs[@]}"; do
   command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
 done
-if ((tests)) && command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-  missing+=(python3-venv)
-elif ((tests)) && ! command -v python3 >/dev/null; then
+if ((tests)) && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
   missing+=(python3-venv)
 fi
 if [[ -n $boost ]]; then
@@ -61,13 +62,27 @@ if [[ -n $boost ]]; then
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed '/^$/d' | sort -u)
 
+# Elsewhere we cannot install, but can see whether the headers are there.
 if [[ -z $boost ]]; then
-  echo "deps.sh: this is '$distribution'; only Debian 12 and Ubuntu 24.04 are known." >&2
-  echo "  Install by hand: a C++20 compiler (GCC 12 or later), CMake 3.25, ninja, ccache, mold, git," >&2
-  echo "  curl, python3, and the development files of Boost 1.81, CAF 0.17, spdlog, fmt, Catch2 2.13," >&2
-  echo "  yaml-cpp, CLI11, prometheus-cpp, SQLite 3 and PCRE2." >&2
-  ((${#missing[@]})) && echo "  Programs not found: ${missing[*]}" >&2
-  fail "nothing was installed"
+  headers=(boost/asio.hpp caf/actor_system.hpp spdlog/spdlog.h fmt/core.h catch2/catch.hpp
+    yaml-cpp/yaml.h CLI/CLI.hpp prometheus/registry.h sqlite3.h pcre2.h)
+  if command -v g++ >/dev/null; then
+    for header in "${headers[@]}"; do
+      echo "#if !__has_include(<$header>)
+missing
+#endif" | g++ -std=c++20 -x c++ -E -P - 2>/dev/null | grep -q missing && missing+=("$header")
+    done
+  fi
+  if ((${#missing[@]})); then
+    cat >&2 <<TEXT
+deps.sh: this is '$distribution'; only Debian 12 and Ubuntu 24.04 are known.
+  Not found: ${missing[*]}
+  Install by hand: a C++20 compiler (GCC 12 or later), CMake 3.25, ninja, ccache, mold, git, curl,
+  python3, and the development files of Boost 1.81, CAF 0.17, spdlog, fmt, Catch2 2.13, yaml-cpp,
+  CLI11, prometheus-cpp, SQLite 3 and PCRE2; for the tests also python3-venv, Node 20 and npm.
+TEXT
+    fail "nothing was installed"
+  fi
 fi
 
 if ((${#missing[@]})); then

@@ -26,15 +26,17 @@ TAGGED = {
               "In which places do we find {n}?"],
     "look": ["What {do} {n} look like?", "How {do} {n} look?", "Describe the look of {n}."],
     "why": ["Why {be} {n} important?", "Why do people like {n}?", "What {be} {n} good for?",
-            "Why do we need {n}?", "Why {do} {n} matter?"],
+            "Why do we need {n}?", "Why {do} {n} matter?", "Why {be} {n} the way {it} {be}?"],
     "how": ["How {do} {n} work?", "How does it work with {n}?", "Explain how {n} work{s}.",
-            "Tell me how it works: {n}."],
+            "Tell me how it works: {n}.",
+            "How {be} {n} made?", "Explain how {n} {be} made."],
     "fact": ["Tell me a fact about {n}.", "What is interesting about {n}?",
              "Do you know a fun fact about {n}?", "Surprise me with a fact about {n}."],
 }
 SUMMARIZE = ["Summarize: {t}", "Summarize this text: {t}", "Please summarize the following:\n\n{t}",
              "Give me a short summary of this: {t}", "Summarize the following text.\n{t}",
-             "TL;DR: {t}", "Sum up this passage in a few sentences: {t}", "{t}\n\nSummarize the text."]
+             "TL;DR: {t}", "Sum up this passage in a few sentences: {t}",
+             "{t}\n\nSummarize the text."]
 STORY = ["Write a short story about {a}.", "Tell me a story about {a}.", "Write a story about {a}.",
          "Can you tell me a story about {a}?", "Please write a little story about {a}.",
          "A story about {a}, please."]
@@ -46,14 +48,15 @@ UNKNOWN = ["What is {u}?", "Tell me about {u}.", "How do I repair {u}?", "Who in
            "Translate {u}.", "Why is {u} so {u}?", "Give me advice about {u}.", "{u} {u} {u}",
            "Please compare {u} and {u}.", "When was {u} built?", "{u}?", "Summarize: {u} {u} {u}.",
            "Extract the {u} from this {u}.", "Is {u} better than {u}?"]
-UNKNOWN_WORDS = """democracy gravity football taxes quantum physics a lawnmower Paris Berlin Napoleon
-politics a keyboard the president philosophy pizza tennis chemistry a rocket dinosaurs Rome the stock
-market fashion astronomy a violin cucumbers Python recursion mathematics a bank insurance a sandwich
-electricity the weather tomorrow my homework a dragon the capital of France photography history law
-a vacuum cleaner oxygen plastic steel marketing a contract shoes cars engines evolution economy the
+UNKNOWN_WORDS = """democracy gravity football taxes quantum physics a lawnmower Paris Berlin
+Napoleon politics a keyboard the president philosophy pizza tennis chemistry a rocket dinosaurs Rome
+the stock market fashion astronomy a violin cucumbers Python recursion mathematics a bank insurance
+a sandwich electricity the weather tomorrow my homework a dragon the capital of France photography
+history law a vacuum cleaner oxygen plastic steel marketing a contract shoes cars engines evolution economy the
 internet carbon geometry Shakespeare Mozart the moon landing vitamins pasta knitting chess poker
 tourism an index token word value number list item entry record system function paper""".split()
-SYLLABLES = "ba ke lo mi ra su ten vor zan dri fol gu hex jin pla quo ster wim yo tro cal nex".split()
+SYLLABLES = ("ba ke lo mi ra su ten vor zan dri fol gu hex jin pla quo ster wim yo tro cal "
+             "nex").split()
 UNSURE = ["I am a small model, and I do not know much about that.",
           "I am not sure about that, because I only know a few simple things.",
           "That is a good question, but it is too hard for a small model like me.",
@@ -61,8 +64,10 @@ UNSURE = ["I am a small model, and I do not know much about that.",
 OFFER = ["I can tell you about {n} instead.", "But I can tell you something about {n}.",
          "Perhaps you would like to hear about {n}.", "Instead, let me tell you about {n}."]
 SMALL_TALK = [
-    (["Hello!", "Hi", "Hello, how are you?", "Hey there!", "Good morning!", "Hi, who is there?"],
-     ["Hello! What would you like to talk about?", "Hi! I am glad that you are here. How can I help?",
+    (["Hello!", "Hi", "Hello, how are you?", "Hey there!", "Good morning!", "hello", "Hello",
+      "hi there"],
+     ["Hello! What would you like to talk about?",
+      "Hi! I am glad that you are here. How can I help?",
       "Good day! You can ask me about animals, places, food, and many other things."]),
     (["Who are you?", "What are you?", "What is your name?", "Introduce yourself."],
      ["I am the small demo model that comes with Tandem. I know a little about nature, places, "
@@ -154,7 +159,8 @@ def ask(rng, topic, templates):
     elif roll < 0.28 and not topic.name.startswith("the "):
         name = "the " + topic.key
     text = rng.choice(templates).format(n=name, be="are" if plural else "is",
-                                        do="do" if plural else "does", s="" if plural else "s")
+                                        do="do" if plural else "does",
+                                        it="they" if plural else "it", s="" if plural else "s")
     return noise(rng, upper_first(text))
 
 
@@ -168,7 +174,8 @@ def noise(rng, text):
     elif roll < 0.16:
         text = rng.choice(["Hi! ", "Please answer: ", "Question: ", "Hello, "]) + text
     elif roll < 0.22:
-        text = f"{rng.choice(['Item', 'Question', 'Task', 'Request'])} {rng.randint(0, 999)}: " + text
+        label = rng.choice(["Item", "Question", "Task", "Request"])
+        text = f"{label} {rng.randint(0, 999)}: {text}"
     elif roll < 0.25:
         text = f"{text} (number {rng.randint(0, 999)})"
     return text
@@ -205,9 +212,9 @@ def turn(rng, topics):
         question = ask(rng, topic, ["Explain {n} ", "Describe {n} ", "Tell me about {n} "]).rstrip()
         return f"{question} {wish}.", tell(rng, topic, count), topic
     if roll < 0.51:
-        return multi_topic(rng, topics) + (topic,)
+        return multi_topic(rng, topics)
     if roll < 0.60:
-        return summary(rng, topics) + (topic,)
+        return summary(rng, topics)
     if roll < 0.64:
         count = rng.choice([3, 3, 4, 5])
         words = {3: "three", 4: "four", 5: "five"}[count]
@@ -218,7 +225,7 @@ def turn(rng, topics):
         return question, "\n".join(f"{i + 1}. {say(rng, topic, l, False)}"
                                    for i, l in enumerate(lines)), topic
     if roll < 0.67:
-        return kinds(rng, topics) + (topic,)
+        return kinds(rng, topics)
     if roll < 0.79:
         hero = rng.choice(stories.ANIMALS + stories.PEOPLE) if rng.random() < 0.8 else None
         about = stories.article(hero) if hero else rng.choice([topic.name, "something nice"])
@@ -250,11 +257,11 @@ def multi_topic(rng, topics):
         question = rng.choice(["Tell me about {n}.", "Write a paragraph about each of these: {n}.",
                                "Explain {n}.", "What do you know about {n}?"])
         answer = "\n\n".join(tell(rng, t, rng.choice([2, 3])) for t in chosen)
-    return noise(rng, question.format(n=names)), answer
+    return noise(rng, question.format(n=names)), answer, None
 
 
 def summary(rng, topics):
-    """A passage about one to three topics, and the definition of each with its reason."""
+    """A passage about one to three topics, and the definition of each, with its reason if one."""
     chosen = rng.sample(topics, rng.choice([1, 1, 2, 3]))
     passage = " ".join(tell(rng, t, rng.choice([3, 4, 5]) if len(chosen) == 1 else 2)
                        for t in chosen)
@@ -267,7 +274,7 @@ def summary(rng, topics):
     if len(chosen) == 1:
         reason = [l for l in chosen[0].lines if l[0] == "why"][0]
         parts.append(say(rng, chosen[0], reason, True))
-    return rng.choice(SUMMARIZE).format(t=passage), opening + " " + " ".join(parts)
+    return rng.choice(SUMMARIZE).format(t=passage), opening + " " + " ".join(parts), chosen[-1]
 
 
 def kinds(rng, topics):
@@ -276,18 +283,19 @@ def kinds(rng, topics):
     if len(members) >= 3 and rng.random() < 0.5:
         chosen = rng.sample(members, 3)
         question = rng.choice(["Name three {k}.", "Which {k} do you know?", "List some {k}."])
-        return noise(rng, question.format(k=KIND_PLURAL[kind])), (
-            f"I know many {KIND_PLURAL[kind]}, for example {join_names([t.name for t in chosen])}.")
+        names = join_names([t.name for t in chosen])
+        answer = f"I know many {KIND_PLURAL[kind]}, for example {names}."
+        return noise(rng, question.format(k=KIND_PLURAL[kind])), answer, None
     topic = rng.choice([t for t in topics if t.kind in KIND_NAME])
     be = "Are" if topic.plural else "Is"
     question = f"{be} {topic.name} {KIND_NAME[kind]}?"
     first = "Yes." if topic.kind == kind else "No."
-    return noise(rng, question), first + " " + tell(rng, topic, rng.choice([1, 2]))
+    return noise(rng, question), first + " " + tell(rng, topic, rng.choice([1, 2])), topic
 
 
 def document(rng, topics):
     """One training text: mostly a chat, now and then plain prose."""
-    if rng.random() < 0.12:
+    if rng.random() < 0.14:
         if rng.random() < 0.5:
             return stories.story(rng) + "<|endoftext|>"
         chosen = rng.sample(topics, rng.choice([1, 2]))
@@ -299,8 +307,9 @@ def document(rng, topics):
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3])):
         if topic and rng.random() < 0.35:
             lines = rng.sample(topic.lines[1:], 3)
-            question = rng.choice(["Tell me more.", "What else?", "Can you tell me more about that?",
-                                   "Go on.", "More, please."])
+            question = rng.choice(["Tell me more.", "What else?", "Go on.",
+                                   "Can you tell me more about that?",
+                                   "More, please."])
             answer = " ".join(say(rng, topic, l, i > 0) for i, l in enumerate(lines))
         else:
             question, answer, topic = turn(rng, topics)

@@ -1,4 +1,4 @@
-"""Little stories and poems for the demo model's training text: a grammar of beats, filled at random.
+"""Little stories and poems for the demo model: a grammar of beats, filled at random.
 
 A hero with a name, a place, a lost or wanted thing, a helper and a small lesson. The hero's name
 and pronouns stay the same through the story, which is what the model has to learn to keep.
@@ -22,12 +22,14 @@ WISHES = [("a silver key", "the silver key"), ("a red umbrella", "the red umbrel
           ("a wooden boat", "the wooden boat"), ("a music box", "the music box"),
           ("a warm lamp", "the warm lamp"), ("a book of songs", "the book of songs")]
 GIVERS = ["grandmother", "grandfather", "best friend", "teacher", "neighbor"]
-SEARCHES = ["{P} looked under the bridge, behind the barn, and between the roots of the oldest tree.",
+SEARCHES = ["{P} looked under the bridge, behind the barn, and between the roots of the oldest "
+            "tree.",
             "{P} asked the wind, the river, and the birds, but nobody had seen it.",
             "{P} walked until the sun went down and the first stars came out.",
             "{P} searched in the tall grass and along the stony shore.",
             "{P} climbed to the top of the hill and looked in every direction."]
-FEELINGS = ["{N} was sad and a little afraid.", "{N} wanted to give up, but {p} took a deep breath.",
+FEELINGS = ["{N} was sad and a little afraid.",
+            "{N} wanted to give up, but {p} took a deep breath.",
             "{N} felt very alone, and the night was long.",
             "{N} sat down and thought about what to do next."]
 MEETINGS = ["Then {p} met {h} named {H}.", "Just then {h} named {H} came along.",
@@ -51,11 +53,13 @@ LESSONS = ["{N} had learned that asking for help is not a weakness.",
            "Since then {N} has helped everyone who has lost something.",
            "And if you listen closely in the evening, you can still hear them laugh."]
 OPENINGS = ["Once upon a time there was {a} named {N} who lived {l}.",
-            "Long ago {a} named {N} lived {l}.", "There once was {a} whose name was {N}. {P} lived {l}.",
+            "Long ago {a} named {N} lived {l}.",
+            "There once was {a} whose name was {N}. {P} lived {l}.",
             "{N} was {a} who lived {l}."]
 LOSSES = ["{P} had {o}, a present from {s} {g}, and one day it was gone.",
           "{P} loved {o} more than anything else, but one stormy night it disappeared.",
-          "One morning {p} woke up and saw that {o} was missing. It had been a present from {s} {g}.",
+          "One morning {p} woke up and saw that {o} was missing. It had been a present from "
+          "{s} {g}.",
           "{P} had heard of {o} that was hidden nearby, and {p} wanted to find it."]
 TITLES = ["{N} and {T}", "The Search", "A Present from a Friend", "The Long Night"]
 

@@ -102,10 +102,10 @@ def train(args, model, bpe, topics):
             print(f"step {step} share {share:.2f} tokens {seen} loss {smooth:.3f} "
                   f"tokens_per_s {seen / elapsed:.0f}", flush=True)
     model.eval()
-    fresh = batches(args.seed + 2, bpe, topics, 1024, 8192)
+    unseen = batches(args.seed + 2, bpe, topics, 1024, 8192)
     with torch.no_grad():
-        held = sum(loss_of(model, next(fresh)).item() for _ in range(4)) / 4
-    print(f"done steps {step} tokens {seen} minutes {elapsed / 60:.1f} fresh_loss {held:.3f}")
+        held = sum(loss_of(model, next(unseen)).item() for _ in range(4)) / 4
+    print(f"done steps {step} tokens {seen} minutes {elapsed / 60:.1f} unseen_loss {held:.3f}")
 
 
 def write(model, bpe, out):
@@ -141,12 +141,25 @@ def main():
     parser.add_argument("--vocab", type=int, default=1536)
     parser.add_argument("--peak", type=float, default=4e-3, help="highest rate of AdamW")
     parser.add_argument("--peak-matrices", type=float, default=0.02, help="highest rate of Muon")
+    parser.add_argument("--resume", type=pathlib.Path, help="go on from this folder's weights")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     topics = corpus.load_topics()
+    if args.resume:
+        bpe = tokenizers.Tokenizer.from_file(str(args.resume / "tokenizer.json"))
+        model = transformers.LlamaForCausalLM.from_pretrained(args.resume, dtype=torch.float32)
+    else:
+        bpe, model = fresh(args, topics)
+    print(f"parameters {sum(p.numel() for p in model.parameters())} vocab {bpe.get_vocab_size()}")
+    train(args, model, bpe, topics)
+    write(model, bpe, args.out)
+
+
+def fresh(args, topics):
+    """A tokenizer trained on 8000 texts, and a model of 2.66 million random parameters."""
     rng = random.Random(args.seed)
     bpe = train_tokenizer((corpus.document(rng, topics) for _ in range(8000)), args.vocab)
     ids = {name: bpe.token_to_id(name) for name in SPECIAL}
@@ -156,10 +169,7 @@ def main():
         max_position_embeddings=2048, rms_norm_eps=1e-5, tie_word_embeddings=True,
         bos_token_id=None, eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]],
         pad_token_id=ids["<|endoftext|>"])
-    model = transformers.LlamaForCausalLM(config)
-    print(f"parameters {sum(p.numel() for p in model.parameters())} vocab {config.vocab_size}")
-    train(args, model, bpe, topics)
-    write(model, bpe, args.out)
+    return bpe, transformers.LlamaForCausalLM(config)
 
 
 if __name__ == "__main__":

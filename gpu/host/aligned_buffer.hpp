@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <new>
-#include <span>
 #include <sys/mman.h>
 #include <utility>
 
@@ -43,5 +42,13 @@ class AlignedBuffer {
   T* data_ = nullptr;
   std::size_t size_ = 0;
 };
+
+/// Writes to every page, so that none is missing later.
+template <class T>
+void touch_pages(AlignedBuffer<T>& buffer) {
+  constexpr std::size_t page = 4096 / sizeof(T);
+  volatile T* data = buffer.data();
+  for (std::size_t i = 0; i < buffer.size(); i += page) data[i] = T{};
+}
 
 }  // namespace tandem::gpu

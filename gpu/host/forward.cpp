@@ -4,267 +4,333 @@
 #include <algorithm>
 #include <cmath>
 
-#include "gpu/host/bf16.hpp"
+#include "core/check.hpp"
 
 namespace tandem::gpu {
 namespace {
 
 /// Sampled rows whose logits are in memory at once.
-constexpr std::int64_t logit_rows = 32;
-
-std::vector<float> as_floats(const model::TensorView& view) {
-  std::vector<float> values(static_cast<std::size_t>(view.size()));
-  if (!view.empty()) model::to_f32(view, 0, values);
-  return values;
-}
+constexpr std::int64_t logit_rows = 48;
+/// Rows that one piece of the work between GEMMs covers.
+constexpr std::int64_t piece_rows = 8;
 
 std::size_t product(std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); }
 
+std::int64_t pieces_of(std::int64_t rows, std::int64_t size) { return (rows + size - 1) / size; }
+
+/// Words from row to row: whole cache lines, and never a multiple of the L1 cache's 4 KB period.
+std::int64_t row_words(std::int64_t elements, HostDtype dtype) {
+  return pad_to(words_of(elements, dtype), word_multiple) + word_multiple;
+}
+
+/// What a piece of elementwise work costs, roughly, in nanoseconds.
+std::int64_t elementwise_cost(std::int64_t elements) { return elements / 4; }
+
+/// What one panel times `rows` costs: its bytes or its arithmetic, on one thread.
+std::int64_t gemm_cost(std::int64_t rows, std::int64_t words) {
+  return words * panel_columns / 4 * std::max<std::int64_t>(1, rows / 8);
+}
+
 }  // namespace
 
-std::int64_t kv_block_bytes(const model::ModelConfig& config, HostDtype dtype) {
-  const auto per_head =
-      config.head_dim * kv_block_tokens + pad_to(config.head_dim, 16) * kv_block_tokens;
-  return config.num_layers * config.num_kv_heads * per_head * (dtype == HostDtype::f32 ? 4 : 2);
+Forward::Widths Forward::widths_of(const model::ModelConfig& config, HostDtype dtype) {
+  const auto query = config.num_heads * config.head_dim;
+  const auto keys = config.num_kv_heads * config.head_dim;
+  const auto hidden = pad_to(config.hidden_size, panel_columns);
+  return {.hidden = hidden,
+          .qkv = pad_to(query + 2 * keys, panel_columns),
+          .vocab = pad_to(config.vocab_size, panel_columns),
+          .hidden_words = row_words(hidden, dtype),
+          .query_words = row_words(query, dtype),
+          .middle_words = row_words(pad_to(config.intermediate_size, panel_columns / 2), dtype)};
 }
 
-Forward::Forward(const model::Weights& weights, const Kernels& kernels, ThreadPool& pool,
+std::int64_t Forward::bytes_of(const model::ModelConfig& config, const ForwardOptions& options) {
+  const auto width = widths_of(config, options.dtype);
+  const auto row = config.head_dim + width.hidden + width.qkv + width.hidden_words +
+                   2 * width.query_words + width.middle_words;
+  return PackedModel::bytes_of(config, options.dtype) +
+         KvLayout(config, options.dtype).block_bytes() * options.num_blocks +
+         4 * (row * options.max_rows + logit_rows * (width.vocab + width.hidden_words));
+}
+
+Forward::Forward(model::WeightsPtr weights, const Kernels& kernels, ThreadPool& pool,
                  const ForwardOptions& options)
-    : config_(weights.config),
-      embedding_(weights.embedding),
-      kernels_(kernels),
+    : weights_(std::move(weights)),
+      config_(weights_->config),
+      kernels_(kernels_of(kernels, options.dtype)),
       pool_(pool),
-      options_(options) {
-  hidden_ = pad_to(config_.hidden_size, panel_columns);
-  query_ = pad_to(config_.num_heads * config_.head_dim, panel_columns);
-  key_ = pad_to(config_.num_kv_heads * config_.head_dim, panel_columns);
-  middle_ = pad_to(config_.intermediate_size, panel_columns);
-  vocab_ = pad_to(config_.vocab_size, panel_columns);
-  padded_dim_ = pad_to(config_.head_dim, 16);
-  for (const auto& layer : weights.layers) layers_.push_back(pack_layer(layer));
-  final_norm_ = as_floats(weights.final_norm);
-  head_ = PackedMatrix(std::span(&weights.head, 1), options_.dtype, pool_);
-
-  const auto frequencies = config_.rope_inverse_frequencies();
-  const auto half = config_.head_dim / 2;
-  cosines_.resize(product(options_.max_context, half));
-  sines_.resize(product(options_.max_context, half));
-  for (std::int64_t p = 0; p < options_.max_context; ++p)
-    for (std::int64_t i = 0; i < half; ++i) {
-      // As in the reference implementations: the angle is a float product, its cosine is rounded
-      // once.
-      const float angle = static_cast<float>(p) * frequencies[static_cast<std::size_t>(i)];
-      cosines_[product(p, half) + static_cast<std::size_t>(i)] =
-          static_cast<float>(std::cos(static_cast<double>(angle)));
-      sines_[product(p, half) + static_cast<std::size_t>(i)] =
-          static_cast<float>(std::sin(static_cast<double>(angle)));
-    }
-
-  key_block_ = config_.num_kv_heads * config_.head_dim * kv_block_tokens;
-  value_block_ = config_.num_kv_heads * padded_dim_ * kv_block_tokens;
-  const auto kv_size = product(options_.num_blocks * config_.num_layers, key_block_ + value_block_);
-  if (options_.dtype == HostDtype::f32)
-    kv_f32_ = AlignedBuffer<float>(kv_size);
-  else
-    kv_bf16_ = AlignedBuffer<std::uint16_t>(kv_size);
-
+      options_(options),
+      model_(*weights_, options.dtype, pool),
+      frequencies_(config_.rope_inverse_frequencies()),
+      cache_(config_, options.dtype, options.num_blocks),
+      widths_(widths_of(config_, options.dtype)) {
+  TANDEM_CHECK(config_.head_dim <= max_head_dim && config_.head_dim % 2 == 0,
+               "a head_dim that the kernels do not take");
   const auto rows = options_.max_rows;
-  residual_ = AlignedBuffer<float>(product(rows, hidden_));
-  normed_ = AlignedBuffer<float>(product(std::max(rows, logit_rows), hidden_));
-  qkv_ = AlignedBuffer<float>(product(rows, query_ + 2 * key_));
-  attended_ = AlignedBuffer<float>(product(rows, query_));
-  gate_up_ = AlignedBuffer<float>(product(rows, 2 * middle_));
-  active_ = AlignedBuffer<float>(product(rows, middle_));
-  logits_ = AlignedBuffer<float>(product(logit_rows, vocab_));
-  if (options_.dtype == HostDtype::bf16)
-    rounded_ = AlignedBuffer<std::uint16_t>(
-        product(std::max(rows, logit_rows), std::max({hidden_, query_, middle_})));
+  angles_ = AlignedBuffer<float>(product(rows, config_.head_dim));
+  residual_ = AlignedBuffer<float>(product(rows, widths_.hidden));
+  qkv_ = AlignedBuffer<float>(product(rows, widths_.qkv));
+  logits_ = AlignedBuffer<float>(product(logit_rows, widths_.vocab));
+  normed_ = AlignedBuffer<std::uint32_t>(product(std::max(rows, logit_rows), widths_.hidden_words));
+  query_ = AlignedBuffer<std::uint32_t>(product(rows, widths_.query_words));
+  attended_ = AlignedBuffer<std::uint32_t>(product(rows, widths_.query_words));
+  active_ = AlignedBuffer<std::uint32_t>(product(rows, widths_.middle_words));
+
+  const auto group = config_.num_heads / config_.num_kv_heads;
+  const auto row_count = static_cast<std::size_t>(rows);
+  tokens_.reserve(row_count);
+  positions_.reserve(row_count);
+  runs_.reserve(row_count);
+  tiles_.reserve(product(rows, 1 + pieces_of(group, max_attend_rows)));
+  tables_.reserve(
+      product(options_.max_sequences, blocks_for(Tokens(options_.max_context)).value()));
+  // Memory that is touched for the first time costs a page fault: better now than in a pass.
+  for (auto* buffer : {&angles_, &residual_, &qkv_, &logits_}) touch_pages(*buffer);
+  for (auto* buffer : {&normed_, &query_, &attended_, &active_}) touch_pages(*buffer);
+  touch_pages(cache_.memory());
 }
 
-Forward::Layer Forward::pack_layer(const model::LayerWeights& weights) {
-  Layer layer;
-  layer.input_norm = as_floats(weights.input_norm);
-  layer.post_norm = as_floats(weights.post_attention_norm);
-  layer.q_norm = as_floats(weights.q_norm);
-  layer.k_norm = as_floats(weights.k_norm);
-  if (!weights.q_bias.empty()) {
-    layer.qkv_bias.resize(static_cast<std::size_t>(query_ + 2 * key_));
-    const auto place = [&](const model::TensorView& bias, std::int64_t at) {
-      const auto values = as_floats(bias);
-      std::copy(values.begin(), values.end(), layer.qkv_bias.begin() + at);
-    };
-    place(weights.q_bias, 0);
-    place(weights.k_bias, query_);
-    place(weights.v_bias, query_ + key_);
+// ---- the pass ----------------------------------------------------------------------------------
+
+void Forward::begin(std::span<const Chunk> chunks) {
+  TANDEM_CHECK(static_cast<std::int64_t>(chunks.size()) <= options_.max_sequences,
+               "more chunks in a pass than sequences");
+  rows_ = 0;
+  tokens_.clear();
+  positions_.clear();
+  runs_.clear();
+  tiles_.clear();
+  tables_.clear();
+  for (const auto& chunk : chunks) add_chunk(chunk);
+  // The longest walks first: what is left for the end is short.
+  std::sort(tiles_.begin(), tiles_.end(), [](const Tile& a, const Tile& b) {
+    const auto cost = [](const Tile& t) { return (t.position + t.first) * t.rows; };
+    return cost(a) > cost(b);
+  });
+  pool_.run(
+      pieces_of(rows_, piece_rows),
+      [&](std::int64_t piece) {
+        const auto end = std::min(rows_, (piece + 1) * piece_rows);
+        for (auto row = piece * piece_rows; row < end; ++row) embed(row);
+      },
+      piece_rows * (config_.hidden_size / 4 + config_.head_dim * 20));
+}
+
+void Forward::add_chunk(const Chunk& chunk) {
+  const auto count = static_cast<std::int64_t>(chunk.tokens.size());
+  const auto end = chunk.position + count;
+  TANDEM_CHECK(count > 0, "a chunk without tokens");
+  TANDEM_CHECK(rows_ + count <= options_.max_rows, "a pass of too many rows");
+  TANDEM_CHECK(chunk.position >= 0 && end <= options_.max_context, "a chunk beyond the context");
+  const auto blocks = blocks_for(Tokens(end)).value();
+  TANDEM_CHECK(blocks <= static_cast<std::int64_t>(chunk.blocks.size()),
+               "a block table shorter than its chunk");
+  const auto table = static_cast<std::int64_t>(tables_.size());
+  for (const auto block : chunk.blocks.first(static_cast<std::size_t>(blocks))) {
+    TANDEM_CHECK(raw(block) < options_.num_blocks, "a block beyond the cache");
+    tables_.push_back(raw(block));
   }
-  const model::TensorView qkv[] = {weights.q, weights.k, weights.v};
-  const model::TensorView gate_up[] = {weights.gate, weights.up};
-  layer.qkv = PackedMatrix(qkv, options_.dtype, pool_);
-  layer.out = PackedMatrix(std::span(&weights.o, 1), options_.dtype, pool_);
-  layer.gate_up = PackedMatrix(gate_up, options_.dtype, pool_);
-  layer.down = PackedMatrix(std::span(&weights.down, 1), options_.dtype, pool_);
-  return layer;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto token = chunk.tokens[static_cast<std::size_t>(i)];
+    TANDEM_CHECK(token >= 0 && token < config_.vocab_size, "a token outside the vocabulary");
+    tokens_.push_back(token);
+    positions_.push_back(chunk.position + i);
+  }
+  for (auto position = chunk.position; position < end;) {
+    const auto block = position / kv_block_tokens;
+    const auto next = std::min(end, (block + 1) * kv_block_tokens);
+    runs_.push_back({rows_ + position - chunk.position, next - position, position,
+                     tables_[static_cast<std::size_t>(table + block)]});
+    position = next;
+  }
+  const auto packed = count * (config_.num_heads / config_.num_kv_heads);
+  for (std::int64_t first = 0; first < packed; first += max_attend_rows)
+    tiles_.push_back(
+        {rows_, chunk.position, first, std::min(max_attend_rows, packed - first), table});
+  rows_ += count;
 }
 
-std::size_t Forward::weight_bytes() const {
-  std::size_t bytes = head_.bytes();
-  for (const auto& layer : layers_)
-    bytes += layer.qkv.bytes() + layer.out.bytes() + layer.gate_up.bytes() + layer.down.bytes();
-  return bytes;
-}
-
-void Forward::begin(std::span<const Row> rows) {
-  rows_ = rows;
-  pool_.run(static_cast<std::int64_t>(rows.size()), [&](std::int64_t r) {
-    model::to_f32(
-        embedding_, rows_[static_cast<std::size_t>(r)].token * config_.hidden_size,
-        std::span(residual_.data() + r * hidden_, static_cast<std::size_t>(config_.hidden_size)));
-  });
-}
-
-GemmInput Forward::input(const AlignedBuffer<float>& from, std::int64_t stride) const {
-  return {from.data(), rounded_.data(), stride};
-}
-
-/// The bf16 copy of a row that the next GEMM reads; nothing to do in f32.
-void Forward::round(const AlignedBuffer<float>& from, std::int64_t stride, std::int64_t width,
-                    std::int64_t row) {
-  if (rounded_.data())
-    kernels_.to_bf16(rounded_.data() + row * stride, from.data() + row * stride, width);
-}
-
-void Forward::normalise(const std::vector<float>& weight) {
-  pool_.run(static_cast<std::int64_t>(rows_.size()), [&](std::int64_t r) {
-    kernels_.rmsnorm(normed_.data() + r * hidden_, residual_.data() + r * hidden_, weight.data(),
-                     config_.hidden_size, static_cast<float>(config_.rms_norm_eps));
-    round(normed_, hidden_, config_.hidden_size, r);
-  });
-}
-
-/// Bias, QK norm and rotation of one row, and its K and V into the cache.
-void Forward::prepare_row(const Layer& layer, std::int64_t layer_index, std::int64_t row) {
-  const auto width = query_ + 2 * key_;
-  const auto dim = config_.head_dim;
-  auto* query = qkv_.data() + row * width;
-  auto* keys = query + query_;
-  if (!layer.qkv_bias.empty())
-    for (std::int64_t i = 0; i < width; ++i)
-      query[i] += layer.qkv_bias[static_cast<std::size_t>(i)];
-  const auto position = rows_[static_cast<std::size_t>(row)].position;
-  const auto* cosines = cosines_.data() + position * (dim / 2);
-  const auto* sines = sines_.data() + position * (dim / 2);
-  const auto eps = static_cast<float>(config_.rms_norm_eps);
-  const auto turn = [&](float* head, const std::vector<float>& norm) {
-    if (!norm.empty()) kernels_.rmsnorm(head, head, norm.data(), dim, eps);
-    kernels_.rope(head, cosines, sines, dim / 2);
-  };
-  for (std::int64_t h = 0; h < config_.num_heads; ++h) turn(query + h * dim, layer.q_norm);
-  for (std::int64_t h = 0; h < config_.num_kv_heads; ++h) turn(keys + h * dim, layer.k_norm);
-  append_kv(layer_index, row, keys, keys + key_);
-}
-
-void Forward::append_kv(std::int64_t layer_index, std::int64_t row, const float* keys,
-                        const float* values) {
-  const auto& place = rows_[static_cast<std::size_t>(row)];
-  const auto dim = config_.head_dim;
-  const auto lane = place.position % kv_block_tokens;
-  const auto block =
-      layer_index * options_.num_blocks + place.blocks[place.position / kv_block_tokens];
-  const auto values_begin = options_.num_blocks * config_.num_layers * key_block_;
-  const auto write = [&](auto* cache, auto convert) {
-    auto* key_to = cache + block * key_block_ + lane;
-    auto* value_to = cache + values_begin + block * value_block_ + lane * padded_dim_;
-    for (std::int64_t h = 0; h < config_.num_kv_heads; ++h)
-      for (std::int64_t d = 0; d < dim; ++d) {
-        key_to[(h * dim + d) * kv_block_tokens] = convert(keys[h * dim + d]);
-        value_to[h * padded_dim_ * kv_block_tokens + d] = convert(values[h * dim + d]);
-      }
-  };
-  if (kv_f32_.data()) return write(kv_f32_.data(), [](float x) { return x; });
-  write(kv_bf16_.data(), [](float x) { return round_to_bf16(x); });
-}
-
-void Forward::attend(std::int64_t layer_index) {
-  const auto heads = config_.num_kv_heads;
-  const auto group = config_.num_heads / heads;
-  const auto dim = config_.head_dim;
-  const auto layer_keys = layer_index * options_.num_blocks * key_block_;
-  const auto layer_values = options_.num_blocks * config_.num_layers * key_block_ +
-                            layer_index * options_.num_blocks * value_block_;
-  pool_.run(static_cast<std::int64_t>(rows_.size()) * heads, [&](std::int64_t piece) {
-    const auto row = piece / heads, head = piece % heads;
-    const auto& place = rows_[static_cast<std::size_t>(row)];
-    AttendArgs args{.query = qkv_.data() + row * (query_ + 2 * key_) + head * group * dim,
-                    .out = attended_.data() + row * query_ + head * group * dim,
-                    .blocks = place.blocks,
-                    .key_block_stride = key_block_,
-                    .value_block_stride = value_block_,
-                    .key_offset = head * dim * kv_block_tokens,
-                    .value_offset = head * padded_dim_ * kv_block_tokens,
-                    .length = place.position + 1,
-                    .group = group,
-                    .head_dim = dim,
-                    .padded_dim = padded_dim_,
-                    .scale = 1.0F / std::sqrt(static_cast<float>(dim))};
-    if (kv_f32_.data()) {
-      args.keys = kv_f32_.data() + layer_keys;
-      args.values = kv_f32_.data() + layer_values;
-      return kernels_.attend_f32(args);
-    }
-    args.keys = kv_bf16_.data() + layer_keys;
-    args.values = kv_bf16_.data() + layer_values;
-    kernels_.attend_bf16(args);
-  });
-}
-
-void Forward::activate() {
-  pool_.run(static_cast<std::int64_t>(rows_.size()), [&](std::int64_t r) {
-    const auto* gate = gate_up_.data() + r * 2 * middle_;
-    kernels_.swiglu(active_.data() + r * middle_, gate, gate + middle_, config_.intermediate_size);
-    round(active_, middle_, config_.intermediate_size, r);
-  });
+/// A row's start: its token's embedding, and the rotation angles of its position.
+void Forward::embed(std::int64_t row) {
+  const auto at = static_cast<std::size_t>(row);
+  model::to_f32(weights_->embedding, tokens_[at] * config_.hidden_size,
+                std::span(residual_.data() + row * widths_.hidden,
+                          static_cast<std::size_t>(config_.hidden_size)));
+  float* cosines = angles_.data() + row * config_.head_dim;
+  float* sines = cosines + config_.head_dim / 2;
+  for (std::size_t i = 0; i < frequencies_.size(); ++i) {
+    // As in the reference implementations: the angle is a float product, its cosine is rounded
+    // once.
+    const auto angle = static_cast<double>(static_cast<float>(positions_[at]) * frequencies_[i]);
+    cosines[i] = static_cast<float>(std::cos(angle));
+    sines[i] = static_cast<float>(std::sin(angle));
+  }
 }
 
 void Forward::run_layers(std::int64_t first, std::int64_t end) {
-  const auto rows = static_cast<std::int64_t>(rows_.size());
-  for (auto i = first; i < end; ++i) {
-    const auto& layer = layers_[static_cast<std::size_t>(i)];
+  for (auto index = first; index < end; ++index) {
+    const auto& layer = model_.layers()[static_cast<std::size_t>(index)];
     normalise(layer.input_norm);
-    layer.qkv.multiply(kernels_, pool_, input(normed_, hidden_), qkv_.data(), query_ + 2 * key_,
-                       rows, false);
-    pool_.run(rows, [&](std::int64_t r) { prepare_row(layer, i, r); });
-    attend(i);
-    if (rounded_.data())
-      pool_.run(rows, [&](std::int64_t r) {
-        round(attended_, query_, config_.num_heads * config_.head_dim, r);
-      });
-    layer.out.multiply(kernels_, pool_, input(attended_, query_), residual_.data(), hidden_, rows,
-                       true);
+    multiply(kernels_.gemm_store, layer.qkv, normed_.data(), widths_.hidden_words, rows_,
+             [&](GemmArgs& args, std::int64_t row, std::int64_t panel) {
+               if (!layer.qkv_bias.empty())
+                 args.bias = &layer.qkv_bias[product(panel, panel_columns)];
+               args.out = qkv_.data() + row * widths_.qkv + panel * panel_columns;
+               args.out_stride = widths_.qkv;
+             });
+    rotate(layer, index);
+    attend(index);
+    const auto to_residual = [&](GemmArgs& args, std::int64_t row, std::int64_t panel) {
+      args.out = residual_.data() + row * widths_.hidden + panel * panel_columns;
+      args.out_stride = widths_.hidden;
+    };
+    multiply(kernels_.gemm_add, layer.out, attended_.data(), widths_.query_words, rows_,
+             to_residual);
     normalise(layer.post_norm);
-    layer.gate_up.multiply(kernels_, pool_, input(normed_, hidden_), gate_up_.data(), 2 * middle_,
-                           rows, false);
-    activate();
-    layer.down.multiply(kernels_, pool_, input(active_, middle_), residual_.data(), hidden_, rows,
-                        true);
+    multiply(kernels_.gemm_swiglu, layer.gate_up, normed_.data(), widths_.hidden_words, rows_,
+             [&](GemmArgs& args, std::int64_t row, std::int64_t panel) {
+               args.active = active_.data() + row * widths_.middle_words +
+                             panel * words_of(panel_columns / 2, options_.dtype);
+               args.active_stride = widths_.middle_words;
+             });
+    multiply(kernels_.gemm_add, layer.down, active_.data(), widths_.middle_words, rows_,
+             to_residual);
   }
+}
+
+NormArgs Forward::norm_args(const std::vector<float>& weight) const {
+  return {.x_stride = widths_.hidden,
+          .count = config_.hidden_size,
+          .padded = widths_.hidden,
+          .weight = weight.data(),
+          .epsilon = static_cast<float>(config_.rms_norm_eps),
+          .out_stride = widths_.hidden_words};
+}
+
+void Forward::normalise(const std::vector<float>& weight) {
+  pool_.run(
+      pieces_of(rows_, piece_rows),
+      [&](std::int64_t piece) {
+        auto args = norm_args(weight);
+        const auto row = piece * piece_rows;
+        args.rows = std::min(piece_rows, rows_ - row);
+        args.x = residual_.data() + row * widths_.hidden;
+        args.out = normed_.data() + row * widths_.hidden_words;
+        kernels_.norm(args);
+      },
+      std::min(rows_, piece_rows) * elementwise_cost(widths_.hidden));
+}
+
+void Forward::rotate(const PackedLayer& layer, std::int64_t layer_index) {
+  const auto& layout = cache_.layout();
+  const RotateArgs common{.qkv_stride = widths_.qkv,
+                          .heads = config_.num_heads,
+                          .kv_heads = config_.num_kv_heads,
+                          .head_dim = config_.head_dim,
+                          .angle_stride = config_.head_dim,
+                          .q_norm = layer.q_norm.empty() ? nullptr : layer.q_norm.data(),
+                          .k_norm = layer.k_norm.empty() ? nullptr : layer.k_norm.data(),
+                          .epsilon = static_cast<float>(config_.rms_norm_eps),
+                          .query_stride = widths_.query_words,
+                          .head_stride = layout.head_stride,
+                          .value_offset = layout.value_offset};
+  pool_.run(
+      static_cast<std::int64_t>(runs_.size()),
+      [&](std::int64_t index) {
+        const auto& run = runs_[static_cast<std::size_t>(index)];
+        auto args = common;
+        args.qkv = qkv_.data() + run.row * widths_.qkv;
+        args.rows = run.rows;
+        args.angles = angles_.data() + run.row * config_.head_dim;
+        args.query = query_.data() + run.row * widths_.query_words;
+        args.block = cache_.at(run.block, layer_index);
+        args.first = run.position % kv_block_tokens;
+        kernels_.rotate(args);
+      },
+      elementwise_cost(2 * widths_.qkv));
+}
+
+void Forward::attend(std::int64_t layer_index) {
+  const auto& layout = cache_.layout();
+  const auto head_words = words_of(config_.head_dim, options_.dtype);
+  const auto group = config_.num_heads / config_.num_kv_heads;
+  const AttendArgs common{.query_stride = widths_.query_words,
+                          .head_words = head_words,
+                          .head_dim = config_.head_dim,
+                          .group = group,
+                          .block_stride = layout.block_stride,
+                          .value_offset = layout.value_offset,
+                          .scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim)),
+                          .out_stride = widths_.query_words};
+  const auto heads = config_.num_kv_heads;
+  pool_.run(
+      static_cast<std::int64_t>(tiles_.size()) * heads,
+      [&](std::int64_t piece) {
+        const auto& tile = tiles_[static_cast<std::size_t>(piece / heads)];
+        const auto head = piece % heads;
+        const auto offset = tile.chunk_row * widths_.query_words + head * group * head_words;
+        auto args = common;
+        args.query = query_.data() + offset;
+        args.out = attended_.data() + offset;
+        args.first = tile.first;
+        args.rows = tile.rows;
+        args.position = tile.position;
+        args.cache = cache_.at(0, layer_index) + head * layout.head_stride;
+        args.blocks = tables_.data() + tile.table;
+        kernels_.attend(args);
+      },
+      elementwise_cost(config_.head_dim * 64));
+}
+
+template <class Place>
+void Forward::multiply(void (*kernel)(const GemmArgs&), const PackedMatrix& matrix,
+                       const std::uint32_t* a, std::int64_t a_stride, std::int64_t rows,
+                       const Place& place) {
+  const auto row_pieces = pieces_of(rows, max_gemm_rows);
+  // Neighbouring pieces share a panel: it stays in the cache while its row pieces are taken.
+  pool_.run(
+      matrix.panels * row_pieces,
+      [&](std::int64_t piece) {
+        const auto panel = piece / row_pieces;
+        const auto row = piece % row_pieces * max_gemm_rows;
+        GemmArgs args{.a = a + row * a_stride,
+                      .a_stride = a_stride,
+                      .rows = std::min(max_gemm_rows, rows - row),
+                      .panel = matrix.panel(panel),
+                      .words = matrix.words};
+        place(args, row, panel);
+        kernel(args);
+      },
+      gemm_cost(std::min(rows, max_gemm_rows), matrix.words));
 }
 
 void Forward::logits(std::span<const std::uint32_t> rows, const Consume& consume) {
   for (std::size_t done = 0; done < rows.size(); done += logit_rows) {
     const auto part = rows.subspan(done, std::min<std::size_t>(logit_rows, rows.size() - done));
     const auto count = static_cast<std::int64_t>(part.size());
-    pool_.run(count, [&](std::int64_t i) {
-      kernels_.rmsnorm(normed_.data() + i * hidden_,
-                       residual_.data() + part[static_cast<std::size_t>(i)] * hidden_,
-                       final_norm_.data(), config_.hidden_size,
-                       static_cast<float>(config_.rms_norm_eps));
-      round(normed_, hidden_, config_.hidden_size, i);
-    });
-    head_.multiply(kernels_, pool_, input(normed_, hidden_), logits_.data(), vocab_, count, false);
-    pool_.run(count, [&](std::int64_t i) {
-      consume(static_cast<std::int64_t>(done) + i,
-              std::span(logits_.data() + i * vocab_, static_cast<std::size_t>(config_.vocab_size)));
-    });
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto row = part[static_cast<std::size_t>(i)];
+      TANDEM_CHECK(row < rows_, "logits of a row that is not in the pass");
+      auto args = norm_args(model_.final_norm());
+      args.rows = 1;
+      args.x = residual_.data() + row * widths_.hidden;
+      args.out = normed_.data() + i * widths_.hidden_words;
+      kernels_.norm(args);
+    }
+    multiply(kernels_.gemm_store, model_.head(), normed_.data(), widths_.hidden_words, count,
+             [&](GemmArgs& args, std::int64_t row, std::int64_t panel) {
+               args.out = logits_.data() + row * widths_.vocab + panel * panel_columns;
+               args.out_stride = widths_.vocab;
+             });
+    pool_.run(
+        count,
+        [&](std::int64_t i) {
+          consume(static_cast<std::int64_t>(done) + i,
+                  std::span(logits_.data() + i * widths_.vocab,
+                            static_cast<std::size_t>(config_.vocab_size)));
+        },
+        widths_.vocab / 4);
   }
 }
 

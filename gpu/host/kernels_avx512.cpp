@@ -1,20 +1,16 @@
-// Kernels for AVX-512: 6 x 4 accumulators of 32 registers.
+// Kernels for AVX-512; bf16 becomes f32 by a shift and a mask.
 #define LANES 16
-#define TILE_ROWS 6
-#define TILE_VECTORS 4
-#include "gpu/host/kernels_body.hpp"
+#define NATIVE_BF16 0
+#include "gpu/host/kernel_attend.hpp"
+#include "gpu/host/kernel_gemm.hpp"
+#include "gpu/host/kernel_rows.hpp"
 
 namespace tandem::gpu {
-namespace {
-TANDEM_GEMM(gemm_f32, float, tile_f32, 1)
-TANDEM_GEMM(gemm_bf16, std::uint16_t, tile_bf16, 2)
-}  // namespace
 
-const Kernels& avx512_kernels() {
-  static const Kernels table{"avx512", gemm_f32,      gemm_bf16,
-                             rmsnorm,  to_bf16,       rope,
-                             swiglu,   attend<float>, attend<std::uint16_t>};
-  return table;
-}
+const Kernels avx512_kernels{
+    "avx512",
+    tile_rows,
+    {gemm_store<F32>, gemm_add<F32>, gemm_swiglu<F32>, norm<F32>, rotate<F32>, attend<F32>},
+    {gemm_store<Bf16>, gemm_add<Bf16>, gemm_swiglu<Bf16>, norm<Bf16>, rotate<Bf16>, attend<Bf16>}};
 
 }  // namespace tandem::gpu

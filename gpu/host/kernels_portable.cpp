@@ -1,20 +1,16 @@
-// Kernels for any x86-64: SSE2, 4 x 2 accumulators of 16 registers.
+// Kernels for any x86-64: SSE2.
 #define LANES 4
-#define TILE_ROWS 4
-#define TILE_VECTORS 2
-#include "gpu/host/kernels_body.hpp"
+#define NATIVE_BF16 0
+#include "gpu/host/kernel_attend.hpp"
+#include "gpu/host/kernel_gemm.hpp"
+#include "gpu/host/kernel_rows.hpp"
 
 namespace tandem::gpu {
-namespace {
-TANDEM_GEMM(gemm_f32, float, tile_f32, 1)
-TANDEM_GEMM(gemm_bf16, std::uint16_t, tile_bf16, 2)
-}  // namespace
 
-const Kernels& portable_kernels() {
-  static const Kernels table{"portable", gemm_f32,      gemm_bf16,
-                             rmsnorm,    to_bf16,       rope,
-                             swiglu,     attend<float>, attend<std::uint16_t>};
-  return table;
-}
+const Kernels portable_kernels{
+    "portable",
+    tile_rows,
+    {gemm_store<F32>, gemm_add<F32>, gemm_swiglu<F32>, norm<F32>, rotate<F32>, attend<F32>},
+    {gemm_store<Bf16>, gemm_add<Bf16>, gemm_swiglu<Bf16>, norm<Bf16>, rotate<Bf16>, attend<Bf16>}};
 
 }  // namespace tandem::gpu

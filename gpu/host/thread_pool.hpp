@@ -24,10 +24,17 @@ class ThreadPool {
     return static_cast<std::uint32_t>(workers_.size()) + 1;
   }
 
+  /// A job that takes less than this, in nanoseconds, is not worth waking anybody for.
+  static constexpr std::int64_t least_job = 6000;
+
   /// Calls body(i) once for each i in [0, count), on any thread; returns when all are done. One
-  /// caller at a time.
+  /// caller at a time. `cost` is a guess of what one piece takes, in nanoseconds.
   template <class Body>
-  void run(std::int64_t count, Body&& body) {
+  void run(std::int64_t count, Body&& body, std::int64_t cost = least_job) {
+    if (count == 1 || count * cost < least_job) {
+      for (std::int64_t i = 0; i < count; ++i) body(i);
+      return;
+    }
     using Plain = std::remove_reference_t<Body>;
     run_job(
         count, [](void* context, std::int64_t i) { (*static_cast<Plain*>(context))(i); }, &body);

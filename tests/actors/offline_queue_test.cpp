@@ -6,6 +6,7 @@
 #include <caf/typed_event_based_actor.hpp>
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <thread>
 
 #include "actors/spawn.hpp"
 #include "sim/virtual_runtime.hpp"
@@ -45,8 +46,31 @@ Scheduler::behavior_type fake_scheduler(Scheduler::stateful_pointer<FakeState>,
   };
 }
 
+/// Token i is the character i.
+class CharacterTokenizer final : public model::Tokenizer {
+ public:
+  [[nodiscard]] std::vector<TokenId> encode(std::string_view text, bool, bool) const override {
+    return {text.begin(), text.end()};
+  }
+  [[nodiscard]] std::string_view token_bytes(TokenId id) const override {
+    return {&characters_.at(static_cast<std::size_t>(id)), 1};
+  }
+  [[nodiscard]] bool is_special(TokenId id) const override { return id < 32; }
+  [[nodiscard]] std::optional<TokenId> find(std::string_view) const override { return {}; }
+  [[nodiscard]] std::size_t vocab_size() const override { return characters_.size(); }
+
+ private:
+  std::string characters_ = [] {
+    std::string all;
+    for (char c = 0; c < 100; ++c) all += c;
+    return all;
+  }();
+};
+
 ServedModelPtr tiny_model() {
-  ServedModel model{.name = "tiny", .max_context = Tokens(64)};
+  ServedModel model{.name = "tiny",
+                    .tokenizer = std::make_shared<const CharacterTokenizer>(),
+                    .max_context = Tokens(64)};
   model.config.vocab_size = 100;
   model.config.eos_tokens = {2};
   return std::make_shared<const ServedModel>(std::move(model));
@@ -204,6 +228,21 @@ TEST_CASE_METHOD(QueueFixture,
     CHECK(one.at("error").is_null());
   }
   CHECK(log->cancelled.empty());
+  CHECK(metrics->text().find("fenced_total 0") != std::string::npos);
+}
+
+TEST_CASE_METHOD(QueueFixture,
+                 "an item that meets its stop string is kept, and its request stops") {
+  const auto id = create(line("a", R"("prompt":[1],"stop":"XY")"));
+  const auto requests = refill(1);
+  emit({token(requests[0], 'A'), token(requests[0], 'X'), token(requests[0], 'Y')});
+  CHECK(log->cancelled == std::vector{requests[0]->id});
+  emit({token(requests[0], 'Z'), ending(requests[0], FinishReason::cancelled)});
+  const auto lines = lines_of(batch(id).output_file_id);
+  REQUIRE(lines.size() == 1);
+  const auto& choice = lines[0].at("response").at("body").at("choices").at(0);
+  CHECK(choice.at("text").as_string() == "A");
+  CHECK(choice.at("finish_reason").as_string() == "stop");
 }
 
 TEST_CASE_METHOD(QueueFixture, "an item of several requests ends with its last one") {
@@ -325,10 +364,9 @@ TEST_CASE_METHOD(QueueFixture, "cancelling stops the running items and drops the
   CHECK(ask<store::BatchInfo>(msg::CancelBatch{id}).error().code == Errc::conflict);
 }
 
-TEST_CASE_METHOD(QueueFixture,
-                 "at the deadline running items are cancelled and the batch expires") {
+TEST_CASE_METHOD(QueueFixture, "a batch whose deadline has passed expires, and only that one") {
   const auto other = create(simple_lines(1));
-  const auto requests = refill(1);
+  refill(1);
   const auto id = create(simple_lines(3), -1);
   virtual_time->advance(2s);
   const auto ended = batch(id);
@@ -338,6 +376,23 @@ TEST_CASE_METHOD(QueueFixture,
   CHECK(error_code(errors[0]) == "batch_expired");
   CHECK(log->cancelled.empty());
   CHECK(batch(other).state == store::BatchState::in_progress);
+}
+
+TEST_CASE_METHOD(QueueFixture, "items that run at the deadline are cancelled in the engine") {
+  // Deadlines are wall-clock time, which no test can turn: this one waits for a few seconds.
+  const auto id = create(simple_lines(3), 3);
+  const auto requests = refill(2);
+  REQUIRE(requests.size() == 2);
+  for (int i = 0; i < 200 && batch(id).state == store::BatchState::in_progress; ++i) {
+    std::this_thread::sleep_for(50ms);
+    virtual_time->advance(1s);
+  }
+  CHECK(batch(id).state == store::BatchState::expired);
+  CHECK(log->cancelled.size() == 2);
+  generate({requests[0]});  // too late
+  emit({ending(requests[1], FinishReason::cancelled)});
+  CHECK(batch(id).failed == 3);
+  CHECK(batch(id).completed == 0);
 }
 
 TEST_CASE_METHOD(QueueFixture, "an item that fails the engine again and again is given up alone") {
@@ -393,18 +448,10 @@ TEST_CASE_METHOD(QueueFixture, "the next process takes up what the last one left
   auto requests = refill(3);
   generate({requests[1]});
   emit({token(requests[0], 5)});
-  const auto input = add_file(simple_lines(2));
-  // Both are sent, and neither is carried out, before the process ends.
-  caf::anon_send(queue, msg::CreateBatch{.input_file_id = input,
-                                         .endpoint = "/v1/completions",
-                                         .completion_window = "1h",
-                                         .window_seconds = 7200});
   restart();
   requests = refill(8);
-  const auto page = ask<msg::BatchPage>(msg::ListBatches{});
-  REQUIRE(!page->batches.empty());
+  CHECK(requests.size() == 3);
   generate(requests);
-  generate(refill(8));
   const auto ended = batch(running);
   CHECK(ended.state == store::BatchState::completed);
   const auto lines = lines_of(ended.output_file_id);

@@ -179,7 +179,7 @@ TEST_CASE("every bad config gets one error that names the key and what is allowe
       {R"({"hidden_size": 9223372036854775807})", "hidden_size", "9223372036854775807", invalid},
       {R"({"hidden_size": 18446744073709551615})", "hidden_size", "18446744073709551615", invalid},
       {R"({"vocab_size": 4294967296})", "vocab_size", "4294967296", invalid},
-      {R"({"num_hidden_layers": 1000000})", "num_hidden_layers", "at", invalid},
+      {R"({"num_hidden_layers": 1000000})", "num_hidden_layers", "to 4096", invalid},
       {R"({"intermediate_size": [12]})", "intermediate_size", "an array of 1", invalid},
       {R"({"num_attention_heads": 3})", "head_dim", "not a multiple", invalid},
       {R"({"num_key_value_heads": 0})", "num_key_value_heads", "is 0", invalid},

@@ -14,6 +14,8 @@
 namespace tandem::tests {
 
 inline void write_file(const std::filesystem::path& path, const std::string& bytes) {
+  // Overwriting in place makes some file systems wait for the disk.
+  std::filesystem::remove(path);
   std::ofstream out(path, std::ios::binary);
   out << bytes;
   out.close();

@@ -1,0 +1,113 @@
+// The two kinds of load that `tandem bench` puts on a service: online calls at their times, and
+// offline work beside them. Both run on one event loop and report when they are done.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/client/api_calls.hpp"
+#include "cli/client/http_client.hpp"
+#include "cli/client/sse_parser.hpp"
+#include "cli/client/statistics.hpp"
+#include "cli/client/workload.hpp"
+
+namespace tandem::cli {
+
+/// What all requests of a run have in common, and how their prompts are made.
+struct RequestShape {
+  std::string model;
+  std::uint64_t seed = 0;
+  std::int64_t vocab_size = 256;
+  std::int64_t prefix_tokens = 0;
+  std::vector<std::string> prompts;  ///< text, in turn; empty: random tokens
+  double temperature = 0;
+  bool every_token = false;
+  std::chrono::milliseconds timeout{600000};
+
+  /// The body of request `index`; offline ones are numbered apart, so that no prompt occurs twice.
+  [[nodiscard]] std::string body(const client::Arrival& arrival, std::uint64_t index, bool stream,
+                                 bool flex) const;
+};
+
+/// Sends each request at its time, whatever became of those before it: open loop. Only when
+/// `max_in_flight` are unanswered does one wait, and the wait is measured as lateness.
+class OnlineLoad {
+ public:
+  OnlineLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
+             std::vector<client::Arrival> arrivals, std::size_t max_in_flight);
+
+  /// `on_done`: every request has ended.
+  void start(std::function<void()> on_done);
+
+  /// By arrival; requests that have not ended are not ok and have no failure.
+  [[nodiscard]] const std::vector<client::Measured>& measured() const { return measured_; }
+  [[nodiscard]] std::size_t total() const { return arrivals_.size(); }
+  [[nodiscard]] std::size_t ended() const { return ended_; }
+  [[nodiscard]] std::size_t failed() const { return failed_; }
+  [[nodiscard]] std::size_t in_flight() const { return in_flight_; }
+  /// From the start to the last end so far.
+  [[nodiscard]] double seconds() const { return last_end_ms_ / 1000; }
+
+ private:
+  struct Call;
+  [[nodiscard]] double now_ms() const;
+  void await_next();
+  void arrive();
+  void send(std::size_t index, std::string body);
+  void take(Call& call, std::string_view event);
+  void end(const std::shared_ptr<Call>& call, const Result<client::HttpResponse>& response);
+
+  client::EventLoop& loop_;
+  client::HttpClient http_;
+  const RequestShape shape_;
+  const std::vector<client::Arrival> arrivals_;
+  const std::size_t max_in_flight_;
+  std::vector<client::Measured> measured_;
+  std::function<void()> on_done_;
+  client::Clock::time_point start_;
+  std::size_t next_ = 0;   ///< arrivals so far
+  std::string next_body_;  ///< of arrival next_, made ahead of its time
+  std::deque<std::pair<std::size_t, std::string>> held_;
+  std::size_t in_flight_ = 0, ended_ = 0, failed_ = 0;
+  double last_end_ms_ = 0;
+};
+
+/// What offline work came to.
+struct OfflineResult {
+  std::string mode;      ///< "batch" or "flex"
+  std::string batch_id;  ///< batch mode
+  std::string status;    ///< of the batch
+  std::string failure;   ///< why it could not be run; empty if it could
+  std::int64_t total = 0, completed = 0, failed = 0;
+  std::int64_t prompt_tokens = 0, output_tokens = 0;
+  double seconds = 0;  ///< from the creation to the end, or to now
+  /// When the online load ended: what was done by then, and when that was.
+  std::int64_t online_prompt_tokens = 0, online_output_tokens = 0, online_completed = 0;
+  double online_seconds = 0;
+  bool ended = false;
+};
+
+/// Offline work of either mode. Runs on the loop.
+class OfflineLoad {
+ public:
+  virtual ~OfflineLoad() = default;
+  virtual void start(std::function<void()> on_done) = 0;
+  [[nodiscard]] virtual const OfflineResult& result() const = 0;
+  /// Remembers what is done now as done beside the online load.
+  virtual void online_ended() = 0;
+};
+
+/// One batch job: uploads the items, creates the job, looks at it four times a second.
+std::unique_ptr<OfflineLoad> make_batch_load(client::EventLoop& loop, client::Url url,
+                                             RequestShape shape,
+                                             std::vector<client::Arrival> items);
+/// Calls with service_tier flex, `concurrency` at a time.
+std::unique_ptr<OfflineLoad> make_flex_load(client::EventLoop& loop, client::Url url,
+                                            RequestShape shape, std::vector<client::Arrival> items,
+                                            std::size_t concurrency);
+
+}  // namespace tandem::cli

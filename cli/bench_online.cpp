@@ -1,0 +1,159 @@
+// The online half of bench_load.hpp: streamed completions at their times.
+#include <boost/json.hpp>
+
+#include "cli/bench_load.hpp"
+
+namespace tandem::cli {
+namespace json = boost::json;
+using client::Clock;
+
+std::string RequestShape::body(const client::Arrival& arrival, std::uint64_t index, bool stream,
+                               bool flex) const {
+  json::object body{{"model", model},
+                    {"max_tokens", arrival.output_tokens},
+                    {"temperature", temperature},
+                    {"ignore_eos", true},
+                    {"seed", static_cast<std::int64_t>(index)}};
+  if (prompts.empty()) {
+    const auto ids =
+        client::random_prompt(seed, index, arrival.input_tokens, prefix_tokens, vocab_size);
+    body["prompt"] = json::array(ids.begin(), ids.end());
+  } else {
+    body["prompt"] = prompts[index % prompts.size()];
+  }
+  if (stream) {
+    body["stream"] = true;
+    body["stream_options"] = json::object{{"include_usage", true}};
+  }
+  if (every_token) body["logprobs"] = 0;
+  if (flex) body["service_tier"] = "flex";
+  return json::serialize(body);
+}
+
+/// One request in flight.
+struct OnlineLoad::Call {
+  client::Measured* measured = nullptr;
+  client::SseParser events;
+  Clock::time_point sent, last;
+  bool begun = false;  ///< a chunk came
+  bool done = false;   ///< [DONE] came
+  std::string failure;
+};
+
+OnlineLoad::OnlineLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
+                       std::vector<client::Arrival> arrivals, std::size_t max_in_flight)
+    : loop_(loop),
+      http_(loop, std::move(url)),
+      shape_(std::move(shape)),
+      arrivals_(std::move(arrivals)),
+      max_in_flight_(max_in_flight),
+      measured_(arrivals_.size()) {}
+
+double OnlineLoad::now_ms() const {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
+}
+
+void OnlineLoad::start(std::function<void()> on_done) {
+  on_done_ = std::move(on_done);
+  start_ = Clock::now();
+  if (arrivals_.empty()) return loop_.post([this] { on_done_(); });
+  await_next();
+}
+
+void OnlineLoad::await_next() {
+  if (next_ == arrivals_.size()) return;
+  const auto& arrival = arrivals_[next_];
+  next_body_ = shape_.body(arrival, next_, true, false);
+  loop_.at(start_ + std::chrono::duration_cast<Clock::duration>(
+                        std::chrono::duration<double>(arrival.seconds)),
+           [this] { arrive(); });
+}
+
+void OnlineLoad::arrive() {
+  const auto index = next_++;
+  measured_[index].scheduled_ms = arrivals_[index].seconds * 1000;
+  if (in_flight_ < max_in_flight_)
+    send(index, std::move(next_body_));
+  else
+    held_.emplace_back(index, std::move(next_body_));
+  await_next();
+}
+
+void OnlineLoad::send(std::size_t index, std::string body) {
+  ++in_flight_;
+  auto call = std::make_shared<Call>();
+  call->measured = &measured_[index];
+  call->measured->sent_ms = now_ms();
+  call->sent = Clock::now();
+  client::HttpRequest request{.method = "POST", .target = "/v1/completions"};
+  request.body = std::move(body);
+  request.timeout = shape_.timeout;
+  http_.send(
+      std::move(request),
+      [this, call](std::string_view bytes) {
+        if (!call->events.push(bytes, [&](std::string_view event) { take(*call, event); }))
+          call->failure = "event too long";
+      },
+      [this, call](const Result<client::HttpResponse>& response) { end(call, response); });
+}
+
+void OnlineLoad::take(Call& call, std::string_view event) {
+  const auto now = Clock::now();
+  auto& measured = *call.measured;
+  if (event == "[DONE]") {
+    call.done = true;
+    return;
+  }
+  json::error_code failure;
+  const auto value = json::parse(event, failure);
+  const auto* object = failure ? nullptr : value.if_object();
+  if (!object || object->contains("error")) {
+    call.failure = object ? "error event" : "malformed event";
+    return;
+  }
+  if (const auto* usage = object->if_contains("usage"); usage && usage->is_object()) {
+    const auto& counts = usage->as_object();
+    if (const auto* n = counts.if_contains("prompt_tokens"); n && n->is_int64())
+      measured.prompt_tokens = n->as_int64();
+    if (const auto* n = counts.if_contains("completion_tokens"); n && n->is_int64())
+      measured.output_tokens = n->as_int64();
+  }
+  const auto* choices = object->if_contains("choices");
+  if (!choices || !choices->is_array() || choices->as_array().empty()) return;
+  const auto since = [&](Clock::time_point earlier) {
+    return std::chrono::duration<double, std::milli>(now - earlier).count();
+  };
+  if (call.begun)
+    measured.gaps_ms.push_back(static_cast<float>(since(call.last)));
+  else
+    measured.ttft_ms = since(call.sent);
+  call.begun = true;
+  call.last = now;
+  measured.e2e_ms = since(call.sent);
+}
+
+void OnlineLoad::end(const std::shared_ptr<Call>& call,
+                     const Result<client::HttpResponse>& response) {
+  auto& measured = *call->measured;
+  if (!response)
+    measured.failure = "connection";
+  else if (response->status != 200)
+    measured.failure = "status " + std::to_string(response->status);
+  else if (!call->failure.empty())
+    measured.failure = call->failure;
+  else if (!call->done || !call->begun)
+    measured.failure = "stream cut short";
+  measured.ok = measured.failure.empty();
+  --in_flight_;
+  ++ended_;
+  if (!measured.ok) ++failed_;
+  last_end_ms_ = now_ms();
+  if (!held_.empty()) {
+    auto [index, body] = std::move(held_.front());
+    held_.pop_front();
+    send(index, std::move(body));
+  }
+  if (ended_ == arrivals_.size()) on_done_();
+}
+
+}  // namespace tandem::cli

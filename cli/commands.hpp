@@ -1,0 +1,72 @@
+// What `tandem` can do, apart from reading its command line (main.cpp).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/client/url.hpp"
+#include "cli/client/workload.hpp"
+#include "config/load.hpp"
+
+namespace tandem::cli {
+
+/// Exit codes. 1 may pass when repeated; 2 will not until something is changed.
+inline constexpr int exit_ok = 0;
+inline constexpr int exit_failed = 1;        ///< port in use, store locked, service unreachable
+inline constexpr int exit_usage = 2;         ///< command line, configuration or model folder
+inline constexpr int exit_engine_died = 70;  ///< an actor that the service cannot do without
+
+/// One line on standard error per line of `message`.
+void print_error(const std::string& message);
+
+struct ServeArguments {
+  config::Sources sources;
+  bool check_config = false;    ///< read configuration and model folder, then exit
+  bool print_config = false;    ///< print effective values, then exit
+  bool print_defaults = false;  ///< print config/default.yaml, then exit
+  std::filesystem::path port_file;
+};
+int serve(const ServeArguments& arguments);
+
+struct ChatArguments {
+  std::string url;
+  std::string model;         ///< empty: the first that the service has
+  std::string instructions;  ///< the system message; empty: none
+  std::int64_t max_tokens = 0;
+  double temperature = -1;  ///< below 0: the service's default
+};
+int chat(const ChatArguments& arguments);
+
+struct BenchArguments {
+  std::string url;
+  std::string model;
+  std::string rate = "1";  ///< requests per second, or "inf"
+  std::size_t num_requests = 100;
+  double duration = 0;
+  std::filesystem::path trace;
+  double trace_speed = 1;
+  std::string input_tokens = "128", output_tokens = "64";
+  std::int64_t prefix_tokens = 0;
+  std::filesystem::path prompt_file;
+  std::int64_t vocab_size = 0;  ///< 0: what the service says, else 256
+  double temperature = 0;
+  bool every_token = false;
+  std::string goodput;
+  std::size_t max_concurrency = 1024;
+  double timeout_seconds = 600;
+  std::size_t offline_items = 0;
+  std::string offline_input_tokens = "128", offline_output_tokens = "64";
+  std::string offline_mode = "batch";    ///< batch | flex
+  std::size_t offline_concurrency = 32;  ///< of flex calls
+  std::uint64_t seed = 0;
+  std::filesystem::path json;
+};
+int bench(const BenchArguments& arguments);
+
+int version();
+/// "0.1.0"
+std::string version_text();
+
+}  // namespace tandem::cli

@@ -1,0 +1,190 @@
+// The command line of `tandem`: reads it with CLI11 and hands plain arguments to the commands.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.hpp"
+#include "config/keys.hpp"
+
+namespace tandem::cli {
+namespace {
+
+constexpr const char* default_url = "http://127.0.0.1:8000";
+
+std::string first_sentence(const std::string& text) {
+  const auto end = text.find(". ");
+  return end == std::string::npos ? text : text.substr(0, end + 1);
+}
+
+/// Every key of the configuration as an option of `serve`; its values are read after parsing.
+std::vector<std::pair<const config::Key*, CLI::Option*>> add_keys(CLI::App& app) {
+  const config::Config defaults;
+  std::vector<std::pair<const config::Key*, CLI::Option*>> options;
+  for (const auto& key : config::keys()) {
+    const std::string description =
+        first_sentence(key.reason) + " [" + key.allowed + "; default " + key.get(defaults) + "]";
+    auto* option = app.add_option(key.flag(), description);
+    option->group(key.section);
+    if (key.kind == config::KeyKind::flag) option->expected(0, 1);
+    options.emplace_back(&key, option);
+  }
+  return options;
+}
+
+/// A command: how to fill its arguments, and what to call.
+struct Command {
+  CLI::App* app = nullptr;
+  std::function<int()> run;
+};
+
+Command add_serve(CLI::App& root) {
+  auto* app = root.add_subcommand("serve", "Serve a model over HTTP and WebSocket");
+  const auto arguments = std::make_shared<ServeArguments>();
+  app->add_option("--config", arguments->sources.file,
+                  "YAML file; its keys are the flags below, with '_' for '-'");
+  app->add_flag("--check-config", arguments->check_config,
+                "Check configuration and model folder, then exit: 0 usable, 2 not");
+  app->add_flag("--print-config", arguments->print_config,
+                "Print the effective configuration with the origin of each value, then exit");
+  app->add_flag("--print-defaults", arguments->print_defaults,
+                "Print every key with reason, range and default, then exit");
+  app->add_option("--port-file", arguments->port_file,
+                  "Write the port to this file once the service listens");
+  const auto options = add_keys(*app);
+  app->footer(
+      "Each key may also be set by a variable such as TANDEM_MAX_SEQUENCES. Flags go before "
+      "variables, variables before the file.");
+  return {app, [arguments, options] {
+            for (const auto& [key, option] : options) {
+              if (option->count() == 0) continue;
+              auto values = option->results();
+              // A flag without a value means yes.
+              if (key->kind == config::KeyKind::flag && (values.empty() || values[0].empty()))
+                values = {"true"};
+              arguments->sources.command_line.emplace_back(key->name, std::move(values));
+            }
+            arguments->sources.environment = config::process_environment();
+            return serve(*arguments);
+          }};
+}
+
+Command add_chat(CLI::App& root) {
+  auto* app = root.add_subcommand("chat", "Talk to a service in the terminal");
+  const auto arguments = std::make_shared<ChatArguments>();
+  arguments->url = default_url;
+  app->add_option("--url", arguments->url, "Of the service")->capture_default_str();
+  app->add_option("--model", arguments->model, "Its name; default: the one the service has");
+  app->add_option("--instructions", arguments->instructions, "The system message");
+  app->add_option("--max-tokens", arguments->max_tokens, "Longest answer; default: the service's")
+      ->check(CLI::Range(1, 1 << 24));
+  app->add_option("--temperature", arguments->temperature, "0 is greedy; default: the service's")
+      ->check(CLI::Range(0.0, 2.0));
+  app->footer("Each line is a question; /reset forgets, /quit ends, Ctrl-C stops an answer.");
+  return {app, [arguments] { return chat(*arguments); }};
+}
+
+void add_online_options(CLI::App& app, BenchArguments& a) {
+  app.add_option("--rate", a.rate, "Requests per second, Poisson; or inf")->capture_default_str();
+  app.add_option("--num-requests", a.num_requests, "How many at most; 0: offline work alone")
+      ->capture_default_str();
+  app.add_option("--duration", a.duration, "Seconds of arrivals; 0: until --num-requests")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--trace", a.trace,
+                 "CSV with arrival, prompt tokens, output tokens, instead of --rate and lengths")
+      ->check(CLI::ExistingFile);
+  app.add_option("--trace-speed", a.trace_speed, "Replay the trace so many times faster")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--input-tokens", a.input_tokens, "Prompt length: 128, or evenly from 64:256")
+      ->capture_default_str();
+  app.add_option("--output-tokens", a.output_tokens, "Answer length, likewise")
+      ->capture_default_str();
+  app.add_option("--prefix-tokens", a.prefix_tokens, "Leading tokens that all prompts share")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--prompt-file", a.prompt_file,
+                 "Text prompts, one per line, in turn, instead of random tokens")
+      ->check(CLI::ExistingFile);
+  app.add_option("--vocab-size", a.vocab_size, "Random tokens are below it; default 256")
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--temperature", a.temperature, "0 is greedy")->check(CLI::Range(0.0, 2.0));
+  app.add_flag("--every-token", a.every_token,
+               "Ask for log-probabilities, so that tokens without text are seen as well");
+}
+
+Command add_bench(CLI::App& root) {
+  auto* app = root.add_subcommand("bench", "Load a service, open loop, and measure");
+  const auto arguments = std::make_shared<BenchArguments>();
+  auto& a = *arguments;
+  a.url = default_url;
+  app->add_option("--url", a.url, "Of the service")->capture_default_str();
+  app->add_option("--model", a.model, "Its name; default: the one the service has");
+  add_online_options(*app, a);
+  app->add_option("--goodput", a.goodput, "Objectives in ms, e.g. ttft:500,tbt:50; also tpot, e2e");
+  app->add_option("--max-concurrency", a.max_concurrency,
+                  "Requests in flight; what must wait for it is reported as late")
+      ->check(CLI::Range(1, 60000));
+  app->add_option("--timeout", a.timeout_seconds, "Seconds for one request")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--offline-items", a.offline_items, "Offline requests beside the online ones")
+      ->check(CLI::Range(0, 50000));
+  app->add_option("--offline-input-tokens", a.offline_input_tokens, "As --input-tokens");
+  app->add_option("--offline-output-tokens", a.offline_output_tokens, "As --output-tokens");
+  app->add_option("--offline-mode", a.offline_mode,
+                  "batch: one job through /v1/batches; flex: calls with service_tier flex")
+      ->check(CLI::IsMember({"batch", "flex"}));
+  app->add_option("--offline-concurrency", a.offline_concurrency, "Flex calls in flight")
+      ->check(CLI::Range(1, 10000));
+  app->add_option("--seed", a.seed, "Equal seeds send the same requests at the same times");
+  app->add_option("--json", a.json, "Write the result there, too");
+  return {app, [arguments] { return bench(*arguments); }};
+}
+
+/// "--ports: did you mean '--port'?" for a flag that `serve` does not have.
+void suggest(int argc, char** argv) {
+  for (int i = 2; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.rfind("--", 0) != 0) continue;
+    word = word.substr(2, word.find('=') - 2);
+    std::replace(word.begin(), word.end(), '-', '_');
+    if (!config::find_key(word)) print_error(config::suggestion(word));
+  }
+}
+
+int run(int argc, char** argv) {
+  CLI::App root("Tandem serves large language models to online and offline callers at once.",
+                "tandem");
+  root.require_subcommand(1);
+  root.set_version_flag("--version", "tandem " + version_text());
+  const std::vector<Command> commands{
+      add_serve(root), add_chat(root), add_bench(root),
+      Command{root.add_subcommand("version", "What this program is and what it can run on"),
+              [] { return version(); }}};
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return root.exit(e);
+    print_error(e.what());
+    if (commands.front().app->parsed() && dynamic_cast<const CLI::ExtrasError*>(&e))
+      suggest(argc, argv);
+    std::fprintf(stderr, "tandem: see tandem --help, tandem serve --help\n");
+    return exit_usage;
+  }
+  for (const auto& command : commands)
+    if (command.app->parsed()) return command.run();
+  return exit_usage;
+}
+
+}  // namespace
+}  // namespace tandem::cli
+
+int main(int argc, char** argv) {
+  try {
+    return tandem::cli::run(argc, argv);
+  } catch (const std::exception& e) {
+    tandem::cli::print_error(std::string("unexpected: ") + e.what());
+    return tandem::cli::exit_failed;
+  }
+}

@@ -1,0 +1,157 @@
+// GEMM of one panel. A tile of rows x vectors keeps its sums in registers while it runs down a
+// block of K; each sum is one chain of multiply-adds per block, and blocks are added up in order,
+// so the shape of the tile leaves no trace in the result.
+// Decode (few rows) is limited by the bytes of the panel, prefill by arithmetic: 24 dot products
+// per 10 loads.
+#pragma once
+
+#include "gpu/host/kernel_simd.hpp"
+
+namespace tandem::gpu {
+namespace {
+
+constexpr int tile_rows = LANES == 4 ? 4 : 6;
+
+/// Registers that a tile is wide: as many as leave room for the weights, at least enough to hide
+/// the latency of a chain.
+constexpr int vectors_for([[maybe_unused]] int rows) {
+#if LANES == 16
+  return 4;
+#else
+  return rows == 1 ? 8 : rows == 2 ? 4 : 2;
+#endif
+}
+
+/// K in words per block: short enough that it stays in the L1 cache beside the rows.
+constexpr int64_t block_words = 96;
+
+/// Calls body.template run<rows>() for a `rows` that is known at run time, 1 .. tile_rows.
+template <class Body, int Rows = tile_rows>
+TANDEM_INLINE void with_rows(int64_t rows, const Body& body) {
+  if constexpr (Rows >= 1) {
+    if (rows == Rows) return body.template run<Rows>();
+    with_rows<Body, Rows - 1>(rows, body);
+  }
+}
+
+/// The number of rows of the next tile, when `left` are left: tiles of nearly equal height.
+TANDEM_INLINE int64_t next_tile(int64_t left) {
+  const int64_t tiles = (left + tile_rows - 1) / tile_rows;
+  return (left + tiles - 1) / tiles;
+}
+
+/// sums[r][v] += a[r, 0 .. words) * columns(v)[0 .. words): `columns(v)` is the address of a
+/// vector of words of k 0; the next k is `stride` words further.
+template <class Format, int Rows, int Vectors, class Columns>
+TANDEM_INLINE void accumulate(Vector (&sums)[Rows][Vectors], const uint32_t* a, int64_t a_stride,
+                              int64_t words, int64_t stride, const Columns& columns,
+                              int64_t ahead = 0) {
+  for (int64_t k = 0; k < words; ++k) {
+    Words weights[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      weights[v] = load<Words>(columns(v) + k * stride);
+      if (ahead != 0 && v * LANES % 16 == 0) prefetch(columns(v) + k * stride + ahead);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const auto pair = a[r * a_stride + k];
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) sums[r][v] = Format::dot(sums[r][v], weights[v], pair);
+    }
+  }
+}
+
+enum class Finish { store, add };
+
+/// What a tile does, as an object that with_rows can give its number of rows.
+template <class Format>
+struct GemmTile {
+  const uint32_t* a;
+  int64_t a_stride;
+  const uint32_t* panel;
+  int64_t words;
+  const float* bias;
+  float* out;
+  int64_t out_stride;
+  Finish finish;
+  int64_t ahead;
+
+  template <int Rows>
+  TANDEM_INLINE void run() const {
+    constexpr int vectors = vectors_for(Rows);
+    for (int64_t c = 0; c < panel_columns; c += vectors * LANES) {
+      Vector sums[Rows][vectors] = {};
+      const auto* base = panel + c;
+      const auto columns = [base](int v) { return base + v * LANES; };
+      if (ahead != 0)
+        accumulate<Format, Rows, vectors>(sums, a, a_stride, words, panel_columns, columns, 2048);
+      else
+        accumulate<Format, Rows, vectors>(sums, a, a_stride, words, panel_columns, columns);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) {
+          float* to = out + r * out_stride + c + v * LANES;
+          if (finish == Finish::add)
+            store(to, load<Vector>(to) + sums[r][v]);
+          else if (bias)
+            store(to, load<Vector>(bias + c + v * LANES) + sums[r][v]);
+          else
+            store(to, sums[r][v]);
+        }
+      }
+    }
+  }
+};
+
+template <class Format>
+TANDEM_INLINE void multiply(const GemmArgs& args, float* out, int64_t out_stride, Finish finish) {
+  for (int64_t k = 0; k < args.words; k += block_words) {
+    const int64_t words = args.words - k < block_words ? args.words - k : block_words;
+    for (int64_t r = 0; r < args.rows;) {
+      const int64_t rows = next_tile(args.rows - r);
+      // The first tile brings the panel in; the others find it in the cache.
+      const GemmTile<Format> tile{args.a + r * args.a_stride + k,
+                                  args.a_stride,
+                                  args.panel + k * panel_columns,
+                                  words,
+                                  args.bias,
+                                  out + r * out_stride,
+                                  out_stride,
+                                  k > 0 ? Finish::add : finish,
+                                  r == 0 ? 1 : 0};
+      with_rows(rows, tile);
+      r += rows;
+    }
+  }
+}
+
+template <class Format>
+void gemm_store(const GemmArgs& args) {
+  multiply<Format>(args, args.out, args.out_stride, Finish::store);
+}
+
+template <class Format>
+void gemm_add(const GemmArgs& args) {
+  multiply<Format>(args, args.out, args.out_stride, Finish::add);
+}
+
+/// A panel holds 32 columns of gate, then the same 32 of up.
+template <class Format>
+void gemm_swiglu(const GemmArgs& args) {
+  constexpr int64_t half = panel_columns / 2;
+  alignas(64) float product[max_gemm_rows * panel_columns];
+  multiply<Format>(args, product, panel_columns, Finish::store);
+  for (int64_t r = 0; r < args.rows; ++r) {
+    const float* gate = product + r * panel_columns;
+    for (int64_t c = 0; c < half; c += LANES) {
+      const auto g = load<Vector>(gate + c);
+      const auto up = load<Vector>(gate + half + c);
+      Format::put(args.active + r * args.active_stride, c, g / (1.0F + exponential(-g)) * up);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tandem::gpu

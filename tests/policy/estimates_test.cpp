@@ -1,0 +1,70 @@
+// The observers' arithmetic: the running latency estimate and the percentiles of what requests
+// felt.
+#include <catch2/catch.hpp>
+
+#include "policy/latency_estimate.hpp"
+#include "policy/slo_statistics.hpp"
+
+using namespace tandem;
+using namespace tandem::policy;
+using namespace std::chrono_literals;
+
+TEST_CASE("the estimate finds a line and follows a device that becomes slower") {
+  LatencyEstimate estimate;
+  CHECK(estimate.snapshot().samples == 0);
+  for (int i = 0; i < 200; ++i) estimate.add(Tokens(i % 50 + 1), 2ms + (i % 50 + 1) * 100us);
+  CHECK(estimate.snapshot().predict_ms(Tokens(30)) == Approx(5.0));
+  CHECK(estimate.snapshot().fixed_ms == Approx(2.0));
+  for (int i = 0; i < 10000; ++i) estimate.add(Tokens(i % 50 + 1), 4ms + (i % 50 + 1) * 200us);
+  CHECK(estimate.snapshot().predict_ms(Tokens(30)) == Approx(10.0).epsilon(0.01));
+}
+
+TEST_CASE("costs are never negative") {
+  LatencyEstimate shrinking;
+  for (int i = 1; i <= 50; ++i) shrinking.add(Tokens(i), 100ms - i * 1ms);
+  CHECK(shrinking.snapshot().ms_per_token >= 0);
+  CHECK(shrinking.snapshot().fixed_ms >= 0);
+  LatencyEstimate steep;  // a line through these would start below zero
+  for (int i = 1; i <= 50; ++i) steep.add(Tokens(i), i * i * 1ms);
+  CHECK(steep.snapshot().fixed_ms >= 0);
+  CHECK(steep.snapshot().predict_ms(Tokens(0)) >= 0);
+  LatencyEstimate constant;
+  for (int i = 0; i < 50; ++i) constant.add(Tokens(8), 3ms);
+  CHECK(constant.snapshot().predict_ms(Tokens(8)) == Approx(3.0));
+}
+
+TEST_CASE("quantiles are samples of the latest window") {
+  SampleWindow window(100);
+  CHECK(window.quantile(0.5) == 0);
+  for (int i = 1; i <= 100; ++i) window.add(i);
+  CHECK(window.quantile(0.5) == 50);
+  CHECK(window.quantile(0.99) == 99);
+  CHECK(window.quantile(1.0) == 100);
+  CHECK(window.quantile(0.0) == 1);
+  for (int i = 0; i < 100; ++i) window.add(7);
+  CHECK(window.quantile(0.99) == 7);
+  CHECK(window.count() == 200);
+}
+
+TEST_CASE("first tokens and gaps are told apart, and only online ones are pooled") {
+  SloStatistics statistics;
+  const TimePoint start{1s};
+  statistics.admitted(RequestId(1), RequestClass::online, start);
+  statistics.admitted(RequestId(2), RequestClass::offline, start);
+  CHECK_FALSE(statistics.token(RequestId(3), start).has_value());
+  auto first = statistics.token(RequestId(1), start + 20ms);
+  REQUIRE(first.has_value());
+  CHECK(first->first);
+  CHECK(first->since_last == 20ms);
+  auto second = statistics.token(RequestId(1), start + 25ms);
+  CHECK_FALSE(second->first);
+  CHECK(second->since_last == 5ms);
+  statistics.token(RequestId(2), start + 900ms);
+  const auto snapshot = statistics.snapshot();
+  CHECK(snapshot.ttft_samples == 1);
+  CHECK(snapshot.ttft_ms_p99 == Approx(20));
+  CHECK(snapshot.tbt_samples == 1);
+  CHECK(snapshot.tbt_ms_p50 == Approx(5));
+  CHECK(statistics.ended(RequestId(1), start + 30ms)->since_last == 30ms);
+  CHECK_FALSE(statistics.ended(RequestId(1), start + 31ms).has_value());
+}
