@@ -30,6 +30,7 @@ struct SchedulerState {
   std::unordered_map<RequestId, TokenSink> sinks;
   std::vector<PlanPtr> in_flight;  ///< at the executor, oldest first
   bool executor_alive = true;
+  std::uint32_t unasked_refill = 0;  ///< the core asked before there was a queue to ask
 };
 using Self = Scheduler::stateful_pointer<SchedulerState>;
 
@@ -100,7 +101,11 @@ void perform(Self self, const policy::Emit& emit) {
 }
 
 void perform(Self self, const policy::Refill& refill) {
-  if (self->state.queue) self->send(*self->state.queue, msg::RefillOffline{refill.count});
+  auto& state = self->state;
+  if (state.queue)
+    self->send(*state.queue, msg::RefillOffline{refill.count});
+  else
+    state.unasked_refill = refill.count;
 }
 
 void apply(Self self, const policy::Event& event) {
@@ -155,7 +160,10 @@ Scheduler::behavior_type scheduler(Self self,
       },
       [self](const msg::AttachQueue& attach) {
         self->state.queue = attach.queue;
-        apply(self, policy::Available{});
+        if (const auto count = std::exchange(self->state.unasked_refill, 0))
+          self->send(attach.queue, msg::RefillOffline{count});
+        else
+          apply(self, policy::Available{});
       },
       [self](const msg::AttachObservers& attach) { self->state.observers = attach; },
   };

@@ -1,166 +1,300 @@
-// The host backend against the floors of this machine, measured in the same run: memory bandwidth
-// for decode (bytes of weights and KV over bandwidth) and the bf16 arithmetic rate for prefill.
-//   bench_host_backend [threads] [kernels]
-// The model is a dummy Llama of about 110 M parameters in bf16: 768 wide, 12 layers, 12 heads, FFN
-// 2,048, vocabulary 32,000, tied head.
+// The host backend against what this machine can do. First the machine: read bandwidth on huge
+// pages and the peak of multiply-adds, all threads, in the same process. Then a dummy Llama of 110
+// M parameters through the backend: decode at batch 1, 8 and 32 behind 128 tokens of context,
+// prefill of 512. Each line names the floor that limits it: the bytes that a step must read at the
+// measured bandwidth, or its arithmetic at the measured peak, whichever takes longer.
+//   bench_host_backend [--kernels auto] [--dtype bfloat16] [--threads 0] [--seconds 3]
+// Takes the best of many runs: a neighbour on the machine makes any single one slower.
+#include "gpu/host/host_backend.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <immintrin.h>
 #include <string>
 #include <thread>
-#include <vector>
 
+#include "core/check.hpp"
 #include "gpu/host/aligned_buffer.hpp"
-#include "gpu/host/forward.hpp"
 #include "gpu/host/kernels.hpp"
+#include "gpu/host/packed_model.hpp"
 #include "gpu/host/thread_pool.hpp"
 
-using namespace tandem;
-using gpu::Forward;
-
+namespace tandem {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_of(const std::function<void()>& body) {
-  const auto start = Clock::now();
-  body();
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+struct Settings {
+  gpu::HostOptions options;
+  double seconds = 3;  ///< per line
+};
 
-/// The best of `repeats`: neighbours on a shared machine only ever make a run slower.
-double best_seconds(int repeats, const std::function<void()>& body) {
-  double best = 1e9;
-  for (int i = 0; i < repeats; ++i) best = std::min(best, seconds_of(body));
+/// Seconds of the fastest run of `body`, tried for about `seconds`.
+double best_time(double seconds, const std::function<void()>& body) {
+  double best = 1e30;
+  const auto until = Clock::now() + std::chrono::duration<double>(seconds);
+  for (int i = 0; i < 3 || Clock::now() < until; ++i) {
+    const auto start = Clock::now();
+    body();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+  }
   return best;
 }
 
-/// Bytes per second of reading 512 MiB on huge pages, all threads.
-double read_bandwidth(gpu::ThreadPool& pool) {
-  constexpr std::int64_t words = 64LL << 20, piece = 1 << 16;
-  gpu::AlignedBuffer<std::uint64_t> memory(words);
-  std::fill_n(memory.data(), words, 1);
-  std::vector<std::uint64_t> sums(words / piece);
-  const auto seconds = best_seconds(12, [&] {
-    pool.run(words / piece, [&](std::int64_t i) {
-      std::uint64_t sum[8] = {};
-      const auto* from = memory.data() + i * piece;
-      for (std::int64_t w = 0; w < piece; w += 8)
-        for (int lane = 0; lane < 8; ++lane) sum[lane] += from[w + lane];
-      for (const auto s : sum) sums[static_cast<std::size_t>(i)] += s;
-    });
-  });
-  return static_cast<double>(words) * 8 / seconds;
+// ---- the machine -------------------------------------------------------------------------------
+
+/// The lanes' sum of `words` 32-bit words; `words` is a multiple of 128.
+__attribute__((target("avx2"))) std::uint32_t read_words(const std::uint32_t* from,
+                                                         std::size_t words) {
+  __m256i sums[4] = {};
+  for (std::size_t i = 0; i < words; i += 32)
+    for (std::size_t j = 0; j < 4; ++j)
+      sums[j] = _mm256_add_epi32(
+          sums[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(from + i + 8 * j)));
+  alignas(32) std::uint32_t lanes[8];
+  _mm256_store_si256(
+      reinterpret_cast<__m256i*>(lanes),
+      _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3])));
+  std::uint32_t total = 0;
+  for (const auto lane : lanes) total += lane;
+  return total;
 }
 
-/// FLOP/s of the bf16 GEMM kernel on operands that stay in the first-level cache: the kernel's own
-/// ceiling and, since it issues nothing but dot products and their loads, close to that of the
-/// instruction.
-double arithmetic_rate(gpu::ThreadPool& pool, const gpu::Kernels& kernels) {
-  constexpr std::int64_t k = 64, rows = 24, repeats = 4000;
-  const std::int64_t pieces = pool.threads() * 4;
-  const auto seconds = best_seconds(8, [&] {
-    pool.run(pieces, [&](std::int64_t) {
-      alignas(64) static thread_local std::uint16_t a[rows * k],
-          panel[k * gpu::panel_columns + 4096];
-      alignas(64) static thread_local float out[rows * gpu::panel_columns];
-      for (std::int64_t r = 0; r < repeats; ++r)
-        kernels.gemm_bf16(a, k, panel, k, out, gpu::panel_columns, rows, false);
+/// Bytes per second, reading `bytes` of huge pages again and again with all threads.
+double read_bandwidth(gpu::ThreadPool& pool, std::size_t bytes, double seconds) {
+  constexpr std::size_t piece = 1 << 18;  // words: 1 MiB
+  gpu::AlignedBuffer<std::uint32_t> buffer(bytes / 4 / piece * piece);
+  touch_pages(buffer);
+  std::atomic<std::uint32_t> sink{0};
+  const auto pieces = static_cast<std::int64_t>(buffer.size() / piece);
+  const double best = best_time(seconds, [&] {
+    pool.run(pieces, [&](std::int64_t i) {
+      sink += read_words(buffer.data() + static_cast<std::size_t>(i) * piece, piece);
     });
   });
-  return 2.0 * static_cast<double>(k * rows * gpu::panel_columns * repeats * pieces) / seconds;
+  return static_cast<double>(buffer.bytes()) / best;
 }
 
-model::ModelConfig model_110m() {
+constexpr std::int64_t peak_rounds = 200'000;
+
+// 20 chains: more than latency times width. The assembler text keeps the compiler from thinning
+// them out.
+#define TANDEM_CHAINS(instruction, registers) \
+  for (std::int64_t i = 0; i < peak_rounds; ++i) asm volatile(registers(instruction));
+#define TANDEM_ONE(instruction, r, n) instruction " %%" r "1, %%" r "2, %%" r #n "\n"
+#define TANDEM_TEN(instruction, r)                                                              \
+  TANDEM_ONE(instruction, r, 3)                                                                 \
+  TANDEM_ONE(instruction, r, 4) TANDEM_ONE(instruction, r, 5) TANDEM_ONE(instruction, r, 6)     \
+      TANDEM_ONE(instruction, r, 7) TANDEM_ONE(instruction, r, 8) TANDEM_ONE(instruction, r, 9) \
+          TANDEM_ONE(instruction, r, 10) TANDEM_ONE(instruction, r, 11)                         \
+              TANDEM_ONE(instruction, r, 12)
+#define TANDEM_CLOBBERS(r) r "3", r "4", r "5", r "6", r "7", r "8", r "9", r "10", r "11", r "12"
+
+__attribute__((target("avx512f"))) void run_dpbf16() {
+  for (std::int64_t i = 0; i < peak_rounds; ++i)
+    asm volatile(TANDEM_TEN("vdpbf16ps", "zmm")::: TANDEM_CLOBBERS("xmm"));
+}
+__attribute__((target("avx512f"))) void run_fma512() {
+  for (std::int64_t i = 0; i < peak_rounds; ++i)
+    asm volatile(TANDEM_TEN("vfmadd231ps", "zmm")::: TANDEM_CLOBBERS("xmm"));
+}
+__attribute__((target("fma"))) void run_fma256() {
+  for (std::int64_t i = 0; i < peak_rounds; ++i)
+    asm volatile(TANDEM_TEN("vfmadd231ps", "ymm")::: TANDEM_CLOBBERS("xmm"));
+}
+/// A multiply and an add, both of four lanes.
+void run_sse() {
+  for (std::int64_t i = 0; i < peak_rounds; ++i)
+    asm volatile(
+        "mulps %%xmm1, %%xmm3\n addps %%xmm2, %%xmm4\n mulps %%xmm1, %%xmm5\n"
+        "addps %%xmm2, %%xmm6\n mulps %%xmm1, %%xmm7\n addps %%xmm2, %%xmm8\n"
+        "mulps %%xmm1, %%xmm9\n addps %%xmm2, %%xmm10\n mulps %%xmm1, %%xmm11\n"
+        "addps %%xmm2, %%xmm12\n" ::
+            : TANDEM_CLOBBERS("xmm"));
+}
+
+struct Peak {
+  const char* instruction;
+  double flops;  ///< per second, all threads
+};
+
+/// What the chosen kernels could reach if there was nothing but arithmetic.
+Peak peak_of(gpu::ThreadPool& pool, const std::string& kernels, double seconds) {
+  struct Kind {
+    const char* instruction;
+    void (*run)();
+    double flops;  ///< of ten instructions
+  };
+  const Kind kind = kernels == "avx512_bf16 bfloat16" ? Kind{"vdpbf16ps zmm", run_dpbf16, 640}
+                    : kernels.starts_with("avx512")   ? Kind{"fma zmm, f32", run_fma512, 320}
+                    : kernels.starts_with("avx2")     ? Kind{"fma ymm, f32", run_fma256, 160}
+                                                      : Kind{"mul+add xmm, f32", run_sse, 40};
+  const std::int64_t pieces = 8 * pool.threads();
+  const double best =
+      best_time(seconds, [&] { pool.run(pieces, [&](std::int64_t) { kind.run(); }); });
+  return {kind.instruction,
+          kind.flops * static_cast<double>(peak_rounds) * static_cast<double>(pieces) / best};
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown processor";
+}
+
+// ---- the model ---------------------------------------------------------------------------------
+
+model::ModelConfig llama_110m() {
   model::ModelConfig config;
   config.vocab_size = 32000;
   config.hidden_size = 768;
   config.intermediate_size = 2048;
   config.num_layers = 12;
-  config.num_heads = config.num_kv_heads = 12;
+  config.num_heads = 12;
+  config.num_kv_heads = 12;
   config.head_dim = 64;
   config.max_position = 2048;
   config.tied_head = true;
   return config;
 }
 
-struct Run {
-  std::string name;
-  std::int64_t sequences, tokens_each, context;
+/// One slice per sequence, each `tokens` long behind `context` positions; every one samples.
+PlanPtr make_plan(std::uint32_t sequences, std::uint32_t context, std::uint32_t tokens, bool bind) {
+  auto plan = std::make_shared<Plan>();
+  const auto blocks = static_cast<std::uint32_t>(blocks_for(Tokens(context + tokens)).value());
+  for (std::uint32_t s = 0; s < sequences; ++s) {
+    if (bind) {
+      auto request = std::make_shared<Request>();
+      request->prompt = {1};
+      request->sampling.temperature = 0;
+      plan->bindings.push_back({SlotId(s), request, {}});
+    }
+    plan->slices.push_back({.slot = SlotId(s),
+                            .decode = tokens == 1,
+                            .samples = true,
+                            .context = context,
+                            .num_tokens = tokens,
+                            .tokens = {static_cast<std::uint32_t>(plan->token_ids.size()), tokens},
+                            .blocks = {s * blocks, blocks}});
+    for (std::uint32_t t = 0; t < tokens; ++t)
+      plan->token_ids.push_back(static_cast<TokenId>((s * 7919 + t * 104729) % 32000));
+    for (std::uint32_t b = 0; b < blocks; ++b) plan->block_ids.push_back(BlockId(s * blocks + b));
+  }
+  return plan;
+}
+
+void run(gpu::Backend& backend, const PlanPtr& plan) {
+  for (std::uint32_t i = 0; i < backend.num_segments(*plan); ++i)
+    backend.start_segment(plan, i, [](const Result<void>&) {});
+  TANDEM_CHECK(backend.collect(*plan).has_value(), "the host device does not fail");
+}
+
+struct Line {
+  const char* name;
+  std::uint32_t sequences, context, tokens;
 };
 
+struct Machine {
+  double bandwidth, peak;
+};
+
+/// Bytes and arithmetic that no implementation gets around: weights and KV once, two operations per
+/// weight and row, attention's two products.
+void report(const Line& line, double seconds, const model::ModelConfig& config,
+            std::int64_t weight_bytes, std::int64_t element_bytes, const Machine& machine) {
+  const auto number = [](std::int64_t n) { return static_cast<double>(n); };
+  const double rows = line.sequences * line.tokens;
+  const double layers = number(config.num_layers);
+  const double query = number(config.num_heads * config.head_dim);
+  const double keys = number(config.num_kv_heads * config.head_dim);
+  const double mean_context = line.context + (line.tokens + 1) / 2.0;
+  const double head = number(config.vocab_size * config.hidden_size);
+  const double layer_weights =
+      number(config.num_parameters()) - number(config.vocab_size * config.hidden_size);
+  const double flops =
+      2 * (rows * layer_weights + line.sequences * head) + 4 * rows * mean_context * query * layers;
+  const double kv_bytes =
+      line.sequences * (line.context + line.tokens) * 2 * keys * layers * number(element_bytes);
+  const double byte_time = (number(weight_bytes) + kv_bytes) / machine.bandwidth;
+  const double flop_time = flops / machine.peak;
+  const bool bytes_limit = byte_time > flop_time;
+  std::printf("%-16s %9.2f %10.1f %10.2f %10.2f   %-10s %6.0f %%\n", line.name, seconds * 1e3,
+              rows / seconds, byte_time * 1e3, flop_time * 1e3,
+              bytes_limit ? "bandwidth" : "arithmetic",
+              100 * std::max(byte_time, flop_time) / seconds);
+}
+
+void bench(const Settings& settings) {
+  const auto config = llama_110m();
+  auto options = settings.options;
+  options.kv_cache_bytes = Bytes(512LL << 20);
+  options.max_iteration_tokens = Tokens(512);
+  options.max_sequences = 64;
+  const auto dtype = options.dtype == "float32" ? gpu::HostDtype::f32 : gpu::HostDtype::bf16;
+  const auto weight_bytes = gpu::PackedModel::bytes_of(config, dtype);
+  auto made = gpu::make_host_backend(model::dummy_weights(config, model::Dtype::bf16, 1), options);
+  if (!made) {
+    std::fprintf(stderr, "%s\n", made.error().message.c_str());
+    std::exit(2);
+  }
+  auto& backend = **made;
+  const auto threads =
+      options.threads ? options.threads : std::max(1U, std::thread::hardware_concurrency());
+  gpu::ThreadPool pool(threads);
+
+  std::printf("%s, %u threads, kernels %s\n", processor_name().c_str(), threads,
+              backend.limits().kernels.c_str());
+  const auto far = read_bandwidth(pool, 2ULL << 30, settings.seconds);
+  const auto near = read_bandwidth(pool, static_cast<std::size_t>(weight_bytes), settings.seconds);
+  const auto peak = peak_of(pool, backend.limits().kernels, settings.seconds);
+  std::printf(
+      "read bandwidth, huge pages: %.1f GB/s over 2 GiB, %.1f GB/s over the weights' %.0f MB "
+      "(the floor)\npeak of %s: %.0f GFLOP/s\n\n",
+      far * 1e-9, near * 1e-9, static_cast<double>(weight_bytes) * 1e-6, peak.instruction,
+      peak.flops * 1e-9);
+  std::printf("Llama, 768 x 12 layers, 12 heads, ffn 2048, vocabulary 32000: %.0f M parameters\n",
+              static_cast<double>(config.num_parameters()) * 1e-6);
+  std::printf("%-16s %9s %10s %10s %10s   %-10s %8s\n", "", "step ms", "tokens/s", "bytes ms",
+              "flops ms", "limit", "of it");
+  constexpr Line lines[] = {{"decode batch 1", 1, 128, 1},   {"decode batch 4", 4, 128, 1},
+                            {"decode batch 8", 8, 128, 1},   {"decode batch 16", 16, 128, 1},
+                            {"decode batch 32", 32, 128, 1}, {"prefill 512", 1, 0, 512}};
+  for (const auto& line : lines) {
+    run(backend, make_plan(line.sequences, line.context, line.tokens, true));
+    const auto plan = make_plan(line.sequences, line.context, line.tokens, false);
+    const double best = best_time(settings.seconds, [&] { run(backend, plan); });
+    report(line, best, config, weight_bytes, dtype == gpu::HostDtype::f32 ? 4 : 2,
+           {near, peak.flops});
+  }
+}
+
 }  // namespace
+}  // namespace tandem
 
 int main(int argc, char** argv) {
-  const auto threads = argc > 1 ? static_cast<std::uint32_t>(std::atoi(argv[1]))
-                                : std::thread::hardware_concurrency();
-  const gpu::Kernels* kernels = gpu::supported_kernels().front();
-  for (const auto* table : gpu::supported_kernels())
-    if (argc > 2 && table->name == argv[2]) kernels = table;
-  gpu::ThreadPool pool(threads);
-  const auto bandwidth = read_bandwidth(pool);
-  const auto rate = arithmetic_rate(pool, *kernels);
-  std::printf("kernels %s, %u threads; measured here: %.1f GB/s read, %.0f GFLOP/s bf16\n",
-              std::string(kernels->name).c_str(), threads, bandwidth / 1e9, rate / 1e9);
-
-  const auto config = model_110m();
-  const auto weights = model::dummy_weights(config, model::Dtype::bf16, 1);
-  constexpr std::int64_t num_blocks = 2048;
-  Forward forward(*weights, *kernels, pool,
-                  {.dtype = gpu::HostDtype::bf16,
-                   .num_blocks = num_blocks,
-                   .max_rows = 512,
-                   .max_context = 2048});
-  const auto weight_bytes = static_cast<double>(forward.weight_bytes());
-  const auto layer_parameters =
-      weight_bytes / 2 - static_cast<double>(config.vocab_size * config.hidden_size);
-  std::printf("model: %.1f M parameters, %.1f MB of weights read per pass\n\n",
-              static_cast<double>(config.num_parameters()) / 1e6, weight_bytes / 1e6);
-  std::printf("%-16s %10s %12s %12s %10s %22s\n", "run", "ms", "tokens/s", "floor ms", "share",
-              "limit");
-
-  for (const auto& run : {Run{"decode 1", 1, 1, 256}, Run{"decode 8", 8, 1, 256},
-                          Run{"decode 32", 32, 1, 256}, Run{"prefill 512", 1, 512, 0}}) {
-    std::vector<std::vector<std::uint32_t>> tables;
-    std::vector<Forward::Row> rows;
-    std::vector<std::uint32_t> sampled;
-    for (std::int64_t s = 0; s < run.sequences; ++s) {
-      auto& table = tables.emplace_back(128);
-      for (std::uint32_t b = 0; b < 64; ++b)
-        table[b] = static_cast<std::uint32_t>((s * 64 + b) % num_blocks);
+  tandem::Settings settings;
+  settings.options.dtype = "bfloat16";
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string key = argv[i], value = argv[i + 1];
+    if (key == "--kernels")
+      settings.options.kernels = value;
+    else if (key == "--dtype")
+      settings.options.dtype = value;
+    else if (key == "--threads")
+      settings.options.threads =
+          static_cast<std::uint32_t>(std::strtoul(value.c_str(), nullptr, 10));
+    else if (key == "--seconds")
+      settings.seconds = std::strtod(value.c_str(), nullptr);
+    else {
+      std::fprintf(stderr, "unknown option %s; see the head of bench/host_backend.cpp\n",
+                   key.c_str());
+      return 2;
     }
-    for (std::int64_t s = 0; s < run.sequences; ++s) {
-      for (std::int64_t t = 0; t < run.tokens_each; ++t)
-        rows.push_back({static_cast<TokenId>((s * 7919 + t * 31) % config.vocab_size),
-                        run.context + t, tables[static_cast<std::size_t>(s)].data()});
-      sampled.push_back(static_cast<std::uint32_t>(rows.size() - 1));
-    }
-    const auto pass = [&] {
-      forward.begin(rows);
-      forward.run_layers(0, forward.num_layers());
-      forward.logits(sampled, [](std::int64_t, std::span<float>) {});
-    };
-    pass();
-    const auto seconds = best_seconds(run.tokens_each > 1 ? 8 : 60, pass);
-    const auto num_rows = static_cast<double>(rows.size());
-    const auto kv_bytes = static_cast<double>(run.sequences * run.context) *
-                          static_cast<double>(kv_block_bytes(config, gpu::HostDtype::bf16)) / 16;
-    const auto memory_floor = (weight_bytes + kv_bytes) / bandwidth;
-    // Dense products of all rows, the head of the sampled ones, and QK and PV over the positions
-    // seen.
-    const auto seen = num_rows * (static_cast<double>(run.context) +
-                                  static_cast<double>(run.tokens_each + 1) / 2);
-    const auto flops =
-        2 * num_rows * layer_parameters +
-        2 * static_cast<double>(sampled.size()) *
-            static_cast<double>(config.vocab_size * config.hidden_size) +
-        4 * seen * static_cast<double>(config.num_layers * config.num_heads * config.head_dim);
-    const auto arithmetic_floor = flops / rate;
-    const auto floor = std::max(memory_floor, arithmetic_floor);
-    std::printf("%-16s %10.2f %12.0f %12.2f %9.0f%% %22s\n", run.name.c_str(), seconds * 1e3,
-                num_rows / seconds, floor * 1e3, 100 * floor / seconds,
-                memory_floor > arithmetic_floor ? "memory bandwidth" : "bf16 arithmetic");
   }
+  tandem::bench(settings);
 }

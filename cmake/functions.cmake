@@ -9,11 +9,6 @@ endfunction()
 function(tandem_library folder)
   add_library(tandem_${folder} STATIC)
   tandem_sources(tandem_${folder} ${folder})
-  get_target_property(found tandem_${folder} SOURCES)
-  if(NOT found) # TEMPORARY while folders are empty
-    file(WRITE ${CMAKE_BINARY_DIR}/empty_${folder}.cpp "")
-    target_sources(tandem_${folder} PRIVATE ${CMAKE_BINARY_DIR}/empty_${folder}.cpp)
-  endif()
   target_link_libraries(tandem_${folder} ${ARGN})
 endfunction()
 

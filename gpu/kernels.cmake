@@ -8,3 +8,5 @@ set_source_files_properties(gpu/host/kernels_avx512.cpp PROPERTIES COMPILE_OPTIO
                             "${kernel_flags};-march=x86-64-v4;-mprefer-vector-width=512")
 set_source_files_properties(gpu/host/kernels_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
                             "${kernel_flags};-march=x86-64-v4;-mavx512bf16;-mprefer-vector-width=512")
+set_source_files_properties(gpu/host/kernels_amx_bf16.cpp PROPERTIES COMPILE_OPTIONS
+                            "${kernel_flags};-march=x86-64-v4;-mavx512bf16;-mamx-tile;-mamx-bf16;-mprefer-vector-width=512")

@@ -1,8 +1,11 @@
 #include "model/sampler.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "core/check.hpp"
@@ -23,10 +26,27 @@ bool before(const Candidate& a, const Candidate& b) {
   return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
 }
 
+/// How many weights of about one size there are, and their sum.
+struct Bin {
+  std::size_t count = 0;
+  double mass = 0;
+};
+// A bin is 1/32 of an octave; weights lie between e^-40 (2^-57.8) and 1.
+constexpr std::size_t num_bins = 60 * 32;
+
+/// Ascending from the heaviest.
+std::size_t bin_of(float weight) {
+  const std::uint32_t below_one =
+      std::bit_cast<std::uint32_t>(1.0F) - std::bit_cast<std::uint32_t>(weight);
+  return std::min<std::size_t>(below_one >> 18, num_bins - 1);
+}
+
 /// Scratch of the thread that samples; slots are many, threads few.
 struct Scratch {
   std::vector<Candidate> candidates;
+  std::vector<Candidate> contested;
   std::vector<float> model_logits;
+  std::array<Bin, num_bins> bins;
 };
 Scratch& scratch() {
   thread_local Scratch own;
@@ -57,13 +77,33 @@ TokenId argmax(std::span<const float> logits, float top) {
   return static_cast<TokenId>(found - logits.begin());
 }
 
+/// exp(x) for x <= 0 to about 2e-7 of itself, 0 far below: the same bits on every machine, and
+/// free of branches and calls. x = n*ln2 + r with |r| <= ln2/2; exp(r) is its Taylor polynomial.
+inline float exp_of(float x) {
+  const float clamped = x > -87.0F ? x : -87.0F;
+  constexpr float round_magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to whole numbers
+  const float shifted = clamped * 1.44269504F + round_magic;
+  const float n = shifted - round_magic;
+  const float r = (clamped - n * 0.693145752F) - n * 1.42860677e-6F;
+  float sum = 1.0F / 5040;
+  sum = sum * r + 1.0F / 720;
+  sum = sum * r + 1.0F / 120;
+  sum = sum * r + 1.0F / 24;
+  sum = sum * r + 1.0F / 6;
+  sum = sum * r + 0.5F;
+  sum = sum * r + 1.0F;
+  sum = sum * r + 1.0F;
+  const std::uint32_t power = (std::bit_cast<std::uint32_t>(shifted) + 127U) << 23;
+  return sum * std::bit_cast<float>(power);
+}
+
 // ---- log-probabilities -------------------------------------------------------------------------
 
 /// log(sum(exp(logits))) without overflow.
 double log_total(std::span<const float> logits, float top) {
   double sum = 0;
   for (const float logit : logits) {
-    if (logit > minus_infinity) sum += static_cast<double>(std::exp(logit - top));
+    if (logit > minus_infinity) sum += static_cast<double>(exp_of(logit - top));
   }
   return static_cast<double>(top) + std::log(sum);
 }
@@ -93,50 +133,96 @@ std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, std::size_
 
 // ---- filters and the draw ----------------------------------------------------------------------
 
-/// Keeps the `count` most likely.
-void keep_top_k(std::vector<Candidate>& candidates, std::size_t count) {
-  if (count >= candidates.size()) return;
-  std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count),
-                   candidates.end(), before);
-  candidates.resize(count);
+/// Keeps the fewest most likely candidates, of all that are there, that are `count` or that hold
+/// `mass` of the weight; their order stays. Linear: weights are counted in bins, and only the bin
+/// in which the limit lies is sorted.
+void keep_most_likely(std::vector<Candidate>& candidates, std::size_t count, double mass) {
+  auto& [unused_candidates, contested, unused_logits, bins] = scratch();
+  bins.fill({});
+  for (const auto& one : candidates) {
+    Bin& bin = bins[bin_of(one.weight)];
+    ++bin.count;
+    bin.mass += static_cast<double>(one.weight);
+  }
+  std::size_t limit = 0;
+  Bin above;
+  for (; limit < num_bins; ++limit) {
+    const Bin& bin = bins[limit];
+    if (above.count + bin.count >= count || above.mass + bin.mass >= mass) break;
+    above.count += bin.count;
+    above.mass += bin.mass;
+  }
+  if (limit == num_bins) return;
+
+  contested.clear();
+  for (const auto& one : candidates) {
+    if (bin_of(one.weight) == limit) contested.push_back(one);
+  }
+  if (contested.empty()) return;
+  std::sort(contested.begin(), contested.end(), before);
+  Candidate last = contested.back();
+  for (const auto& one : contested) {
+    ++above.count;
+    above.mass += static_cast<double>(one.weight);
+    if (above.count < count && above.mass < mass) continue;
+    last = one;
+    break;
+  }
+  std::erase_if(candidates, [&](const Candidate& one) { return before(last, one); });
 }
 
-/// Keeps the smallest set of most likely candidates that holds `share` of the weight. Looks at a
-/// growing head of the order instead of sorting everything.
-void keep_top_p(std::vector<Candidate>& candidates, double share) {
-  double total = 0;
-  for (const auto& one : candidates) total += static_cast<double>(one.weight);
-  const double wanted = share * total;
-  double sum = 0;
-  std::size_t sorted = 0;
-  for (std::size_t head = 64; sorted < candidates.size(); head *= 8) {
-    const std::size_t end = std::min(head, candidates.size());
-    const auto first = candidates.begin() + static_cast<std::ptrdiff_t>(sorted);
-    const auto last = candidates.begin() + static_cast<std::ptrdiff_t>(end);
-    if (end < candidates.size()) std::nth_element(first, last, candidates.end(), before);
-    std::sort(first, last, before);
-    for (; sorted < end; ++sorted) {
-      sum += static_cast<double>(candidates[sorted].weight);
-      if (sum >= wanted) {
-        candidates.resize(sorted + 1);
-        return;
-      }
+double total_weight(std::span<const Candidate> candidates) {
+  constexpr std::size_t lanes = 8;  // Sums side by side: one would wait for itself all the time.
+  double sums[lanes] = {};
+  std::size_t i = 0;
+  for (; i + lanes <= candidates.size(); i += lanes) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      sums[lane] += static_cast<double>(candidates[i + lane].weight);
     }
   }
+  for (; i < candidates.size(); ++i) sums[0] += static_cast<double>(candidates[i].weight);
+  return std::accumulate(std::begin(sums), std::end(sums), 0.0);
 }
 
 /// The candidate at `uniform` of the way through the weights. They are in order of ids, so that a
-/// small change of one logit moves the draw little, however the filters ordered them.
+/// small change of one logit moves the draw little.
 TokenId draw(std::span<const Candidate> candidates, double uniform) {
-  double total = 0;
-  for (const auto& one : candidates) total += static_cast<double>(one.weight);
-  const double target = uniform * total;
+  constexpr std::size_t block = 256;
+  const double target = uniform * total_weight(candidates);
   double sum = 0;
+  while (candidates.size() > block) {  // Whole blocks that end before the target are skipped.
+    const double weight = total_weight(candidates.first(block));
+    if (sum + weight > target) break;
+    sum += weight;
+    candidates = candidates.subspan(block);
+  }
   for (const auto& one : candidates) {
     sum += static_cast<double>(one.weight);
     if (sum > target) return one.token;
   }
   return candidates.back().token;
+}
+
+/// The tokens whose weight, exp((logit - top) / temperature), is at least e^least; by id.
+void collect_candidates(std::span<const float> logits, float top, float temperature, float least,
+                        std::vector<Candidate>& candidates) {
+  constexpr std::size_t lanes = 16;  // Fixed, so that the compiler makes vectors of the loops.
+  float exponents[lanes];
+  float weights[lanes];
+  candidates.resize(logits.size());
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < logits.size(); i += lanes) {
+    const std::size_t count = std::min(lanes, logits.size() - i);
+    std::fill(std::begin(exponents), std::end(exponents), minus_infinity);
+    std::copy_n(logits.begin() + static_cast<std::ptrdiff_t>(i), count, std::begin(exponents));
+    for (float& exponent : exponents) exponent = (exponent - top) / temperature;
+    for (std::size_t lane = 0; lane < lanes; ++lane) weights[lane] = exp_of(exponents[lane]);
+    for (std::size_t lane = 0; lane < count; ++lane) {
+      candidates[kept] = {weights[lane], static_cast<TokenId>(i + lane)};
+      kept += exponents[lane] >= least ? 1 : 0;  // not for NaN
+    }
+  }
+  candidates.resize(kept);
 }
 
 TokenId draw_token(std::span<const float> logits, float top, const SamplingParams& params,
@@ -145,18 +231,16 @@ TokenId draw_token(std::span<const float> logits, float top, const SamplingParam
   constexpr float negligible = -40.0F;
   const float least =
       params.min_p > 0 ? std::clamp(std::log(params.min_p), negligible, 0.0F) : negligible;
-  const float scale = params.temperature;
+  constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
+  constexpr double everything = std::numeric_limits<double>::infinity();
   auto& candidates = scratch().candidates;
-  candidates.clear();
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const float exponent = logits[i] == top ? 0.0F : (logits[i] - top) / scale;
-    if (exponent >= least) candidates.push_back({std::exp(exponent), static_cast<TokenId>(i)});
+  collect_candidates(logits, top, params.temperature, least, candidates);
+  if (params.top_k > 0) {
+    keep_most_likely(candidates, static_cast<std::size_t>(params.top_k), everything);
   }
-  if (params.top_k > 0) keep_top_k(candidates, static_cast<std::size_t>(params.top_k));
-  if (params.top_p < 1.0F) keep_top_p(candidates, static_cast<double>(params.top_p));
-  if (params.top_k > 0 || params.top_p < 1.0F) {
-    std::sort(candidates.begin(), candidates.end(),
-              [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+  if (params.top_p < 1.0F) {
+    const double mass = static_cast<double>(params.top_p) * total_weight(candidates);
+    keep_most_likely(candidates, all, mass);
   }
   return draw(candidates, uniform);
 }

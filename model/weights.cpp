@@ -226,27 +226,34 @@ constexpr std::uint64_t scatter(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// Element `index` of stream `key`: the sum of four uniform 16-bit numbers, near enough to a normal
-/// of deviation 1 for weights, at the price of one hash.
+constexpr float bell_scale = 1.0F / 37837.23F;  // sqrt(3) / 2^16
+
+/// Element `index` of stream `key`: the sum of four uniform 16-bit numbers around 0, near enough to
+/// a normal of deviation 1 / bell_scale for weights, at the price of one hash.
 inline float bell(std::uint64_t key, std::uint64_t index) {
   const std::uint64_t bits = scatter(key + index * 0x9E3779B97F4A7C15ULL);
   const auto sum = static_cast<std::int32_t>((bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) +
                                              ((bits >> 32) & 0xFFFF) + (bits >> 48));
-  constexpr float deviation = 37837.23F;  // 2^16 / sqrt(3)
-  return static_cast<float>(sum - 131070) / deviation;
+  return static_cast<float>(sum - 131070);
 }
 
-void store(std::byte* to, Dtype dtype, std::size_t index, float value) {
-  if (dtype == Dtype::f32) {
-    std::memcpy(to + index * 4, &value, 4);
-    return;
+/// Writes make(0) … make(count - 1) as `dtype`.
+template <class Make>
+void fill(std::byte* to, Dtype dtype, std::size_t count, Make make) {
+  const auto put = [&](std::size_t i, auto value) {
+    std::memcpy(to + i * sizeof value, &value, sizeof value);
+  };
+  switch (dtype) {
+    case Dtype::f32:
+      for (std::size_t i = 0; i < count; ++i) put(i, make(i));
+      break;
+    case Dtype::f16:
+      for (std::size_t i = 0; i < count; ++i) put(i, f16_of_f32(make(i)));
+      break;
+    case Dtype::bf16:
+      for (std::size_t i = 0; i < count; ++i) put(i, bf16_of_f32(make(i)));
+      break;
   }
-  const std::uint16_t bits = dtype == Dtype::bf16 ? bf16_of_f32(value) : f16_of_f32(value);
-  std::memcpy(to + index * 2, &bits, 2);
-}
-
-void fill_bell(std::byte* to, Dtype dtype, std::size_t count, std::uint64_t key, float deviation) {
-  for (std::size_t i = 0; i < count; ++i) store(to, dtype, i, bell(key, i) * deviation);
 }
 
 constexpr std::size_t tensor_alignment = 64;
@@ -327,9 +334,10 @@ WeightsPtr dummy_weights(const ModelConfig& config, Dtype dtype, std::uint64_t s
     const auto count = static_cast<std::size_t>(view.size());
     const std::uint64_t key = scatter(scatter(seed) + ++number);
     if (is_norm) {
-      for (std::size_t i = 0; i < count; ++i) store(next, dtype, i, 1.0F);
+      fill(next, dtype, count, [](std::size_t) { return 1.0F; });
     } else {
-      fill_bell(next, dtype, count, key, 1.0F / std::sqrt(static_cast<float>(cols)));
+      const float scale = bell_scale / std::sqrt(static_cast<float>(cols));
+      fill(next, dtype, count, [=](std::size_t i) { return bell(key, i) * scale; });
     }
     next += padded_bytes(view.size(), dtype);
     return true;

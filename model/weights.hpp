@@ -72,7 +72,7 @@ Result<WeightsPtr> load_weights(const std::filesystem::path& folder, const Model
 
 /// Random weights of the config's shape: matrices bell-shaped with deviation 1/sqrt(cols), so that
 /// activations and logits stay near 1, norms 1. Equal seeds give equal weights, up to the rounding
-/// of `dtype`. For benchmarks and tests; about a second per 10^9 parameters.
+/// of `dtype`. For benchmarks and tests; a few seconds per 10^9 parameters.
 WeightsPtr dummy_weights(const ModelConfig& config, Dtype dtype, std::uint64_t seed);
 
 }  // namespace tandem::model

@@ -1,4 +1,7 @@
-// Asio's coroutine type, and the one warning that GCC 12 gets wrong about it.
+// Asio's coroutine type, and what GCC 12 gets wrong about it: one warning (below), and, worse,
+// `if (!co_await x) co_return false;` in an awaitable<bool>, which is compiled to a frame that
+// cannot be resumed (seen with 12.2: the resume pointer lands at offset 8). Name the awaited bool
+// first.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

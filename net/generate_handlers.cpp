@@ -111,7 +111,8 @@ asio::awaitable<std::optional<api::ParsedCall>> read_call(Exchange& exchange, En
 
 /// Waits for the whole of `call`. False: answered already, or nobody is there to be answered.
 asio::awaitable<bool> await_end(Exchange& exchange, const LiveCall& call) {
-  if (!co_await await_begin(exchange, call)) co_return false;
+  const bool begun = co_await await_begin(exchange, call);
+  if (!begun) co_return false;
   while (!call.done() && !call.error()) {
     if (exchange.connection->peer_gone()) co_return false;
     co_await exchange.connection->await_change(never);

@@ -187,7 +187,8 @@ asio::awaitable<bool> HttpSession::finish(Exchange& exchange) {
   }
   spdlog::debug("http_done request_id={} method={} status={}", exchange.request_id,
                 exchange.head.method, exchange.status());
-  if (!co_await connection_->drain_to(0, services_.options.write_timeout)) co_return false;
+  const bool sent = co_await connection_->drain_to(0, services_.options.write_timeout);
+  if (!sent) co_return false;
   co_return exchange.keep_alive() && !connection_->peer_gone();
 }
 

@@ -14,6 +14,8 @@ void check_sequence(const Sequence& sequence, const SchedulerBooks& books) {
   if (sequence.stage == Stage::waiting) {
     TANDEM_CHECK(sequence.blocks.empty() && !sequence.has_slot && named == 0,
                  "a waiting sequence holds nothing");
+    TANDEM_CHECK(sequence.published == 0 && sequence.planned.is_zero(),
+                 "a waiting sequence has computed nothing");
     return;
   }
   TANDEM_CHECK(sequence.stage == Stage::running || named > 0,

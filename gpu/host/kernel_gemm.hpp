@@ -137,12 +137,10 @@ void gemm_add(const GemmArgs& args) {
   multiply<Format>(args, args.out, args.out_stride, Finish::add);
 }
 
-/// A panel holds 32 columns of gate, then the same 32 of up.
+/// The product of a panel of 32 columns of gate and the same 32 of up becomes 32 activations.
 template <class Format>
-void gemm_swiglu(const GemmArgs& args) {
+TANDEM_INLINE void activate(const GemmArgs& args, const float* product) {
   constexpr int64_t half = panel_columns / 2;
-  alignas(64) float product[max_gemm_rows * panel_columns];
-  multiply<Format>(args, product, panel_columns, Finish::store);
   for (int64_t r = 0; r < args.rows; ++r) {
     const float* gate = product + r * panel_columns;
     for (int64_t c = 0; c < half; c += LANES) {
@@ -151,6 +149,13 @@ void gemm_swiglu(const GemmArgs& args) {
       Format::put(args.active + r * args.active_stride, c, g / (1.0F + exponential(-g)) * up);
     }
   }
+}
+
+template <class Format>
+void gemm_swiglu(const GemmArgs& args) {
+  alignas(64) float product[max_gemm_rows * panel_columns];
+  multiply<Format>(args, product, panel_columns, Finish::store);
+  activate<Format>(args, product);
 }
 
 }  // namespace

@@ -117,5 +117,6 @@ extern const Kernels portable_kernels;
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
 extern const Kernels avx512_bf16_kernels;
+extern const Kernels amx_bf16_kernels;
 
 }  // namespace tandem::gpu

@@ -15,11 +15,20 @@ CLIENTS = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 
 def open_stream(service, index):
     """A chat stream of 400 tokens, read up to its first event, on a raw socket."""
-    body = json.dumps({"model": MODEL_NAME, "stream": True, "max_tokens": 400, "ignore_eos": True,
-                       "n": 1 + index % 2,
-                       "messages": [{"role": "user", "content": f"Tell me a story, number {index}."}]}).encode()
-    head = (f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode()
+    body = json.dumps(
+        {
+            "model": MODEL_NAME,
+            "stream": True,
+            "max_tokens": 400,
+            "ignore_eos": True,
+            "n": 1 + index % 2,
+            "messages": [{"role": "user", "content": f"Tell me a story, number {index}."}],
+        }
+    ).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
     connection = socket.create_connection(("127.0.0.1", service.port), timeout=60)
     connection.sendall(head + body)
     return connection
@@ -60,25 +69,40 @@ def blocks_return_exactly(binary):
         running = 'tandem_num_requests_running{class="online"}'
         wait_until(lambda: service.metric(running) == 0, 30)
         wait_until(lambda: service.metric("tandem_kv_blocks_free") == start, 5)
-        cancelled = service.metric('tandem_request_success_total{class="online",finished_reason="cancelled"}')
+        cancelled = service.metric(
+            'tandem_request_success_total{class="online",finished_reason="cancelled"}'
+        )
         assert lowest < start, "nothing was held while the clients were there"
         assert cancelled >= CLIENTS * 0.9, cancelled
-        print(f"{gone} clients left; free blocks {start:.0f} -> {lowest:.0f} -> "
-              f"{service.metric('tandem_kv_blocks_free'):.0f}; {cancelled:.0f} requests cancelled")
-        assert service.json("POST", "/v1/completions", {"model": MODEL_NAME, "prompt": "The sea", "max_tokens": 4})
+        print(
+            f"{gone} clients left; free blocks {start:.0f} -> {lowest:.0f} -> "
+            f"{service.metric('tandem_kv_blocks_free'):.0f}; {cancelled:.0f} requests cancelled"
+        )
+        assert service.json(
+            "POST", "/v1/completions", {"model": MODEL_NAME, "prompt": "The sea", "max_tokens": 4}
+        )
 
 
 def a_plain_call_whose_client_leaves_is_cancelled_too(binary):
     with Service(binary) as service:
         start = service.metric("tandem_kv_blocks_free")
-        body = json.dumps({"model": MODEL_NAME, "prompt": "Once", "max_tokens": 900, "ignore_eos": True}).encode()
+        body = json.dumps(
+            {"model": MODEL_NAME, "prompt": "Once", "max_tokens": 900, "ignore_eos": True}
+        ).encode()
         connection = socket.create_connection(("127.0.0.1", service.port))
-        connection.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                            f"Content-Length: {len(body)}\r\n\r\n").encode() + body)
+        connection.sendall(
+            (
+                f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            ).encode()
+            + body
+        )
         wait_until(lambda: service.metric('tandem_num_requests_running{class="online"}') == 1, 10)
         connection.close()
         wait_until(lambda: service.metric("tandem_kv_blocks_free") == start, 5)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv, blocks_return_exactly, a_plain_call_whose_client_leaves_is_cancelled_too))
+    sys.exit(
+        main(sys.argv, blocks_return_exactly, a_plain_call_whose_client_leaves_is_cancelled_too)
+    )

@@ -52,8 +52,10 @@ def kills_lose_and_duplicate_nothing(binary):
         lines = service.output_lines(batch)
         assert len(lines) == ITEMS, len(lines)
         assert texts(lines) == expected, "a result differs from the undisturbed run"
-        print(f"{kills} kills, {alive_kills} of them while the batch was under way; "
-              f"{len(lines)} results, each exactly once, all equal to the undisturbed run")
+        print(
+            f"{kills} kills, {alive_kills} of them while the batch was under way; "
+            f"{len(lines)} results, each exactly once, all equal to the undisturbed run"
+        )
         assert alive_kills >= KILLS // 2, "the batch ended too early for the kills to mean anything"
 
 

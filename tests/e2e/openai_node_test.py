@@ -11,7 +11,9 @@ from service import MODEL_NAME, Service
 
 with Service(sys.argv[1], max_sequences=8) as service:
     script = pathlib.Path(__file__).with_name("openai_node_test.mjs")
-    code = subprocess.run(["node", str(script), service.url, MODEL_NAME, sys.argv[2]], timeout=600).returncode
+    code = subprocess.run(
+        ["node", str(script), service.url, MODEL_NAME, sys.argv[2]], timeout=600
+    ).returncode
     if code:
         print(service.log.read_text(errors="replace")[-4000:])
 sys.exit(code)

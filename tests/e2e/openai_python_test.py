@@ -33,8 +33,13 @@ def chat_streaming_with_usage(binary):
     with Service(binary) as service:
         client = client_of(service)
         stream = client.chat.completions.create(
-            model=MODEL_NAME, messages=[{"role": "user", "content": "Tell me about the ocean."}], stream=True,
-            stream_options={"include_usage": True}, max_completion_tokens=40, temperature=0)
+            model=MODEL_NAME,
+            messages=[{"role": "user", "content": "Tell me about the ocean."}],
+            stream=True,
+            stream_options={"include_usage": True},
+            max_completion_tokens=40,
+            temperature=0,
+        )
         text, usage, reasons = "", None, []
         for chunk in stream:
             if chunk.usage:
@@ -45,8 +50,13 @@ def chat_streaming_with_usage(binary):
         assert text.strip() and reasons in (["stop"], ["length"]), (text, reasons)
         assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens, usage
         whole = client.chat.completions.create(
-            model=MODEL_NAME, messages=[{"role": "user", "content": "Tell me about the ocean."}],
-            max_completion_tokens=40, temperature=0, logprobs=True, top_logprobs=3)
+            model=MODEL_NAME,
+            messages=[{"role": "user", "content": "Tell me about the ocean."}],
+            max_completion_tokens=40,
+            temperature=0,
+            logprobs=True,
+            top_logprobs=3,
+        )
         assert whole.choices[0].message.content == text
         assert whole.usage.completion_tokens == usage.completion_tokens
         entries = whole.choices[0].logprobs.content
@@ -56,12 +66,26 @@ def chat_streaming_with_usage(binary):
 def completions(binary):
     with Service(binary) as service:
         client = client_of(service)
-        reply = client.completions.create(model=MODEL_NAME, prompt=["The ocean is", "A fox is"], n=2, max_tokens=8,
-                                          seed=5, logprobs=2)
+        reply = client.completions.create(
+            model=MODEL_NAME,
+            prompt=["The ocean is", "A fox is"],
+            n=2,
+            max_tokens=8,
+            seed=5,
+            logprobs=2,
+        )
         assert [choice.index for choice in reply.choices] == [0, 1, 2, 3]
-        assert all(len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) for choice in reply.choices)
-        pieces = [chunk.choices[0].text for chunk in client.completions.create(
-            model=MODEL_NAME, prompt="The ocean is", max_tokens=8, stream=True, temperature=0) if chunk.choices]
+        assert all(
+            len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs)
+            for choice in reply.choices
+        )
+        pieces = [
+            chunk.choices[0].text
+            for chunk in client.completions.create(
+                model=MODEL_NAME, prompt="The ocean is", max_tokens=8, stream=True, temperature=0
+            )
+            if chunk.choices
+        ]
         assert "".join(pieces)
         try:
             client.completions.create(model=MODEL_NAME, prompt="x", max_tokens=10**6)
@@ -73,22 +97,40 @@ def completions(binary):
 def files_and_batch(binary):
     with Service(binary) as service:
         client = client_of(service)
-        lines = [json.dumps({"custom_id": f"q-{i}", "method": "POST", "url": "/v1/chat/completions",
-                             "body": chat_item(f"What is number {i}?")}) for i in range(25)]
+        lines = [
+            json.dumps(
+                {
+                    "custom_id": f"q-{i}",
+                    "method": "POST",
+                    "url": "/v1/chat/completions",
+                    "body": chat_item(f"What is number {i}?"),
+                }
+            )
+            for i in range(25)
+        ]
         content = "\n".join(lines).encode()
-        uploaded = client.files.create(file=("questions.jsonl", io.BytesIO(content)), purpose="batch")
+        uploaded = client.files.create(
+            file=("questions.jsonl", io.BytesIO(content)), purpose="batch"
+        )
         assert uploaded.bytes == len(content) and uploaded.filename == "questions.jsonl"
         assert client.files.content(uploaded.id).read() == content
         assert uploaded.id in [f.id for f in client.files.list(purpose="batch")]
-        batch = client.batches.create(input_file_id=uploaded.id, endpoint="/v1/chat/completions",
-                                      completion_window="24h", metadata={"team": "tests"})
+        batch = client.batches.create(
+            input_file_id=uploaded.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={"team": "tests"},
+        )
         assert batch.status in ("validating", "in_progress") and batch.metadata == {"team": "tests"}
         deadline = time.monotonic() + 120
         while batch.status not in ("completed", "failed") and time.monotonic() < deadline:
             time.sleep(0.1)
             batch = client.batches.retrieve(batch.id)
         assert batch.status == "completed" and batch.request_counts.completed == 25, batch
-        output = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+        output = [
+            json.loads(line)
+            for line in client.files.content(batch.output_file_id).text.splitlines()
+        ]
         assert [o["custom_id"] for o in output] == [f"q-{i}" for i in range(25)]
         assert batch.id in [b.id for b in client.batches.list(limit=5)]
         assert client.files.delete(uploaded.id).deleted
@@ -97,11 +139,28 @@ def files_and_batch(binary):
 def batch_cancel(binary):
     with Service(binary, max_sequences=2) as service:
         client = client_of(service)
-        lines = [json.dumps({"custom_id": f"c-{i}", "method": "POST", "url": "/v1/completions",
-                             "body": {"model": MODEL_NAME, "prompt": f"{i}", "max_tokens": 400, "ignore_eos": True}})
-                 for i in range(400)]
-        uploaded = client.files.create(file=("long.jsonl", io.BytesIO("\n".join(lines).encode())), purpose="batch")
-        batch = client.batches.create(input_file_id=uploaded.id, endpoint="/v1/completions", completion_window="24h")
+        lines = [
+            json.dumps(
+                {
+                    "custom_id": f"c-{i}",
+                    "method": "POST",
+                    "url": "/v1/completions",
+                    "body": {
+                        "model": MODEL_NAME,
+                        "prompt": f"{i}",
+                        "max_tokens": 400,
+                        "ignore_eos": True,
+                    },
+                }
+            )
+            for i in range(400)
+        ]
+        uploaded = client.files.create(
+            file=("long.jsonl", io.BytesIO("\n".join(lines).encode())), purpose="batch"
+        )
+        batch = client.batches.create(
+            input_file_id=uploaded.id, endpoint="/v1/completions", completion_window="24h"
+        )
         while batch.status == "validating":
             batch = client.batches.retrieve(batch.id)
         batch = client.batches.cancel(batch.id)
@@ -111,16 +170,25 @@ def batch_cancel(binary):
             time.sleep(0.05)
             batch = client.batches.retrieve(batch.id)
         assert batch.status == "cancelled" and batch.request_counts.completed < 400, batch
-        assert service.json("POST", "/v1/completions", {"model": MODEL_NAME, "prompt": "a", "max_tokens": 2})
+        assert service.json(
+            "POST", "/v1/completions", {"model": MODEL_NAME, "prompt": "a", "max_tokens": 2}
+        )
 
 
 def responses_over_websocket_on_two_lanes(binary):
     with Service(binary) as service:
         with client_of(service).responses.connect() as connection:
             for lane in ("left", "right"):
-                connection.send({"type": "response.create", "stream_id": lane, "model": MODEL_NAME,
-                                 "input": f"Tell me about the {'moon' if lane == 'left' else 'ocean'}.",
-                                 "max_output_tokens": 40, "temperature": 0})
+                connection.send(
+                    {
+                        "type": "response.create",
+                        "stream_id": lane,
+                        "model": MODEL_NAME,
+                        "input": f"Tell me about the {'moon' if lane == 'left' else 'ocean'}.",
+                        "max_output_tokens": 40,
+                        "temperature": 0,
+                    }
+                )
             texts, ended, order = {"left": "", "right": ""}, set(), {"left": -1, "right": -1}
             while len(ended) < 2:
                 event = connection.recv()
@@ -133,9 +201,20 @@ def responses_over_websocket_on_two_lanes(binary):
                     assert event.response.usage.output_tokens > 0
                     assert event.response.output[0].content[0].text == texts[lane]
                     ended.add(lane)
-            assert texts["left"].strip() and texts["right"].strip() and texts["left"] != texts["right"], texts
+            assert (
+                texts["left"].strip() and texts["right"].strip() and texts["left"] != texts["right"]
+            ), texts
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv, models, chat_streaming_with_usage, completions, files_and_batch, batch_cancel,
-                  responses_over_websocket_on_two_lanes))
+    sys.exit(
+        main(
+            sys.argv,
+            models,
+            chat_streaming_with_usage,
+            completions,
+            files_and_batch,
+            batch_cancel,
+            responses_over_websocket_on_two_lanes,
+        )
+    )

@@ -45,8 +45,20 @@ class Service:
     def start(self, wait_seconds=60):
         port_file = self.data_dir / "port"
         port_file.unlink(missing_ok=True)
-        command = [str(self.binary), "serve", "--model", str(DEMO_MODEL), "--served-model-name", MODEL_NAME,
-                   "--port", "0", "--port-file", str(port_file), "--data-dir", str(self.data_dir / "store")]
+        command = [
+            str(self.binary),
+            "serve",
+            "--model",
+            str(DEMO_MODEL),
+            "--served-model-name",
+            MODEL_NAME,
+            "--port",
+            "0",
+            "--port-file",
+            str(port_file),
+            "--data-dir",
+            str(self.data_dir / "store"),
+        ]
         for key, value in self.options.items():
             command += ["--" + key.replace("_", "-"), str(value)]
         with open(self.log, "ab") as log:
@@ -54,7 +66,9 @@ class Service:
         deadline = time.monotonic() + wait_seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise RuntimeError(f"the service ended with {self.process.returncode}, see {self.log}")
+                raise RuntimeError(
+                    f"the service ended with {self.process.returncode}, see {self.log}"
+                )
             if port_file.exists() and port_file.read_text().strip():
                 self.port = int(port_file.read_text())
                 if self.status("/readyz") == 200:
@@ -110,19 +124,34 @@ class Service:
 
     def upload(self, content, purpose="batch", filename="items.jsonl"):
         boundary = "tandem-e2e-boundary"
-        body = (f"--{boundary}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n"
-                f"--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{filename}\"\r\n"
-                "Content-Type: application/octet-stream\r\n\r\n").encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        return self.json("POST", "/v1/files", body,
-                         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+        body = (
+            (
+                f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n{purpose}\r\n'
+                f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+                "Content-Type: application/octet-stream\r\n\r\n"
+            ).encode()
+            + content
+            + f"\r\n--{boundary}--\r\n".encode()
+        )
+        return self.json(
+            "POST",
+            "/v1/files",
+            body,
+            headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+        )
 
     def create_batch(self, items, endpoint="/v1/chat/completions"):
         """Uploads `items` (a list of request bodies) and creates the batch; custom ids are item-0, item-1, …"""
-        lines = [json.dumps({"custom_id": f"item-{i}", "method": "POST", "url": endpoint, "body": body})
-                 for i, body in enumerate(items)]
+        lines = [
+            json.dumps({"custom_id": f"item-{i}", "method": "POST", "url": endpoint, "body": body})
+            for i, body in enumerate(items)
+        ]
         uploaded = self.upload("\n".join(lines).encode())
-        return self.json("POST", "/v1/batches", {"input_file_id": uploaded["id"], "endpoint": endpoint,
-                                                  "completion_window": "24h"})
+        return self.json(
+            "POST",
+            "/v1/batches",
+            {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": "24h"},
+        )
 
     def wait_for_batch(self, batch_id, wait_seconds=300, poll=0.1):
         deadline = time.monotonic() + wait_seconds
@@ -139,17 +168,37 @@ class Service:
 
 
 def chat_item(text, max_tokens=24, **more):
-    return {"model": MODEL_NAME, "messages": [{"role": "user", "content": text}], "max_tokens": max_tokens,
-            "temperature": 0, **more}
+    return {
+        "model": MODEL_NAME,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        **more,
+    }
 
 
-TOPICS = ["the ocean", "a bakery", "the moon", "a fox", "bread", "the rain", "a library", "winter", "a river",
-          "honey", "a garden", "the night"]
+TOPICS = [
+    "the ocean",
+    "a bakery",
+    "the moon",
+    "a fox",
+    "bread",
+    "the rain",
+    "a library",
+    "winter",
+    "a river",
+    "honey",
+    "a garden",
+    "the night",
+]
 
 
 def varied_items(count, max_tokens=24):
     """`count` greedy chat items, all different."""
-    return [chat_item(f"Tell me about {TOPICS[i % len(TOPICS)]}. Number {i}.", max_tokens) for i in range(count)]
+    return [
+        chat_item(f"Tell me about {TOPICS[i % len(TOPICS)]}. Number {i}.", max_tokens)
+        for i in range(count)
+    ]
 
 
 def free_port():

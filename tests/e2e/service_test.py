@@ -21,10 +21,15 @@ def error_of(reply):
 
 def stream_chat(service, text, max_tokens=32):
     """The chunks of one streamed chat."""
-    status, headers, content = service.request("POST", "/v1/chat/completions",
-                                               chat_item(text, max_tokens, stream=True,
-                                                         stream_options={"include_usage": True}))
-    assert status == 200 and headers["Content-Type"].startswith("text/event-stream"), (status, headers)
+    status, headers, content = service.request(
+        "POST",
+        "/v1/chat/completions",
+        chat_item(text, max_tokens, stream=True, stream_options={"include_usage": True}),
+    )
+    assert status == 200 and headers["Content-Type"].startswith("text/event-stream"), (
+        status,
+        headers,
+    )
     events = [line[6:] for line in content.decode().split("\n") if line.startswith("data: ")]
     assert events[-1] == "[DONE]", events[-1]
     return [json.loads(event) for event in events[:-1]]
@@ -32,8 +37,11 @@ def stream_chat(service, text, max_tokens=32):
 
 def online_and_offline_share_one_engine(binary):
     with Service(binary) as service:
-        alone = "".join(c["choices"][0]["delta"].get("content", "")
-                        for c in stream_chat(service, "Tell me about the ocean.") if c["choices"])
+        alone = "".join(
+            c["choices"][0]["delta"].get("content", "")
+            for c in stream_chat(service, "Tell me about the ocean.")
+            if c["choices"]
+        )
         batch = service.create_batch(varied_items(40))
         shared = []
         for _ in range(5):
@@ -41,24 +49,37 @@ def online_and_offline_share_one_engine(binary):
             assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
             assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] > 0
             assert len({c["id"] for c in chunks}) == 1
-            shared.append("".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]))
+            shared.append(
+                "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
+            )
         assert all(text == alone for text in shared), (alone, shared)
         batch = service.wait_for_batch(batch["id"])
         assert batch["request_counts"] == {"total": 40, "completed": 40, "failed": 0}, batch
-        assert [line["custom_id"] for line in service.output_lines(batch)] == [f"item-{i}" for i in range(40)]
+        assert [line["custom_id"] for line in service.output_lines(batch)] == [
+            f"item-{i}" for i in range(40)
+        ]
 
 
 def a_flex_call_is_offline_work(binary):
     with Service(binary) as service:
-        reply = service.json("POST", "/v1/chat/completions", chat_item("What is rain?", service_tier="flex"))
+        reply = service.json(
+            "POST", "/v1/chat/completions", chat_item("What is rain?", service_tier="flex")
+        )
         assert reply["service_tier"] == "flex", reply
         assert service.metric('tandem_prompt_tokens_total{class="offline"}') > 0
 
 
 def a_seed_fixes_the_tokens(binary):
     with Service(binary) as service:
-        body = {"model": MODEL_NAME, "prompt": "Once upon a time", "max_tokens": 40, "temperature": 1.2, "seed": 7,
-                "n": 2, "ignore_eos": True}
+        body = {
+            "model": MODEL_NAME,
+            "prompt": "Once upon a time",
+            "max_tokens": 40,
+            "temperature": 1.2,
+            "seed": 7,
+            "n": 2,
+            "ignore_eos": True,
+        }
         first, second = (service.json("POST", "/v1/completions", body) for _ in range(2))
         texts = [choice["text"] for choice in first["choices"]]
         assert texts == [choice["text"] for choice in second["choices"]]
@@ -69,24 +90,46 @@ def a_seed_fixes_the_tokens(binary):
 def bad_input_gets_one_clear_error(binary):
     with Service(binary) as service:
         post = lambda path, body: error_of(service.request("POST", path, body))
-        status, error = post("/v1/chat/completions", b"{\"model\":")
+        status, error = post("/v1/chat/completions", b'{"model":')
         assert status == 400, error
         status, error = post("/v1/chat/completions", {**chat_item("hi"), "model": "other"})
-        assert status == 404 and error["code"] == "model_not_found" and "other" in error["message"], error
-        status, error = post("/v1/completions", {"model": MODEL_NAME, "prompt": "a", "max_tokens": 10**6})
+        assert (
+            status == 404 and error["code"] == "model_not_found" and "other" in error["message"]
+        ), error
+        status, error = post(
+            "/v1/completions", {"model": MODEL_NAME, "prompt": "a", "max_tokens": 10**6}
+        )
         assert status == 400 and error["code"] == "context_length_exceeded", error
-        status, error = post("/v1/completions", {"model": MODEL_NAME, "prompt": "a", "temperature": 9})
+        status, error = post(
+            "/v1/completions", {"model": MODEL_NAME, "prompt": "a", "temperature": 9}
+        )
         assert status == 400 and error["param"] == "temperature" and "2" in error["message"], error
-        status, error = post("/v1/batches", {"input_file_id": "file-nowhere", "endpoint": "/v1/chat/completions",
-                                             "completion_window": "24h"})
+        status, error = post(
+            "/v1/batches",
+            {
+                "input_file_id": "file-nowhere",
+                "endpoint": "/v1/chat/completions",
+                "completion_window": "24h",
+            },
+        )
         assert status in (400, 404) and "file-nowhere" in error["message"], error
         assert error_of(service.request("GET", "/v1/nothing"))[0] == 404
         assert error_of(service.request("DELETE", "/v1/models"))[0] == 405
 
-        uploaded = service.upload(b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"'
-                                  + MODEL_NAME.encode() + b'","messages":[{"role":"user","content":"x"}]}}\nnot json\n')
-        batch = service.json("POST", "/v1/batches", {"input_file_id": uploaded["id"],
-                                                     "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+        uploaded = service.upload(
+            b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"'
+            + MODEL_NAME.encode()
+            + b'","messages":[{"role":"user","content":"x"}]}}\nnot json\n'
+        )
+        batch = service.json(
+            "POST",
+            "/v1/batches",
+            {
+                "input_file_id": uploaded["id"],
+                "endpoint": "/v1/chat/completions",
+                "completion_window": "24h",
+            },
+        )
         batch = service.wait_for_batch(batch["id"])
         assert batch["status"] == "failed" and batch["errors"]["data"][0]["line"] == 2, batch
         assert service.status("/readyz") == 200
@@ -95,7 +138,9 @@ def bad_input_gets_one_clear_error(binary):
 def a_drain_finishes_streams_and_exits_0(binary):
     with Service(binary) as service:
         answers = []
-        worker = threading.Thread(target=lambda: answers.append(stream_chat(service, "Tell me a story.", 400)))
+        worker = threading.Thread(
+            target=lambda: answers.append(stream_chat(service, "Tell me a story.", 400))
+        )
         worker.start()
         while service.metric('tandem_num_requests_running{class="online"}') == 0:
             time.sleep(0.002)
@@ -121,15 +166,38 @@ def run_to_exit(binary, *arguments):
 def a_port_in_use_and_a_store_in_use_are_named(binary):
     with Service(binary) as service:
         model = ["--model", str(DEMO_MODEL)]
-        code, text = run_to_exit(binary, "serve", *model, "--port", str(service.port), "--data-dir",
-                                 str(service.data_dir / "other"))
+        code, text = run_to_exit(
+            binary,
+            "serve",
+            *model,
+            "--port",
+            str(service.port),
+            "--data-dir",
+            str(service.data_dir / "other"),
+        )
         assert code == 1 and str(service.port) in text, (code, text)
-        code, text = run_to_exit(binary, "serve", *model, "--port", str(free_port()), "--data-dir",
-                                 str(service.data_dir / "store"))
+        code, text = run_to_exit(
+            binary,
+            "serve",
+            *model,
+            "--port",
+            str(free_port()),
+            "--data-dir",
+            str(service.data_dir / "store"),
+        )
         assert code == 1 and str(service.data_dir / "store") in text, (code, text)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv, online_and_offline_share_one_engine, a_flex_call_is_offline_work,
-                  a_seed_fixes_the_tokens, bad_input_gets_one_clear_error, a_drain_finishes_streams_and_exits_0,
-                  work_survives_a_clean_restart, a_port_in_use_and_a_store_in_use_are_named))
+    sys.exit(
+        main(
+            sys.argv,
+            online_and_offline_share_one_engine,
+            a_flex_call_is_offline_work,
+            a_seed_fixes_the_tokens,
+            bad_input_gets_one_clear_error,
+            a_drain_finishes_streams_and_exits_0,
+            work_survives_a_clean_restart,
+            a_port_in_use_and_a_store_in_use_are_named,
+        )
+    )

@@ -11,15 +11,28 @@ import json
 import pathlib
 import random
 
-from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers,
-                        processors, trainers)
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 HERE = pathlib.Path(__file__).parent / "tokenizers"
 
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, and the dog doesn't mind it at all.",
@@ -35,25 +48,72 @@ CORPUS = [
 def texts():
     """Hand-picked cases, then random ones from a mixed alphabet."""
     picked = [
-        "", " ", "  ", "\n", "\t \n \r\n\r\n  x", "a", "Hello world", " Hello world ", "Hello  world",
-        "I'm you'RE she'Ll they'VE it's 'twas ſ'ſ", "x" * 300, "the" * 100, " " * 100 + "end",
-        "12 123 1234567 ½ ² Ⅷ ٣٤٥", "a\u00a0b\u2003c\u3000d\u0085e\u2028f", "e\u0301 é A\u030a Å \u1e9b\u0323",
-        "\uac00\u1100\u1161\u11a8 \ud55c\uad6d\uc5b4", "q\u0307\u0323 q\u0323\u0307 \u0958 \u2126 \ufb01",
-        "👍🏽 👨‍👩‍👧‍👦 🇩🇪 \U0001f600", "\x00\x01\x7f", "a<|end|>b", "<|begin|><|begin|> hi <|end|>",
-        "<tool> <tool>x</tool>", "x <mask>  y<mask>z", "wordtok wordtokx xwordtok wordtok.", "<|en<|end|>d|>",
-        "<|pad|> <|PAD|>", "naïve café\r\nnaïve \u1e69o s\u0307\u0323o", "你好，世界 123 안녕", "don't can't 'tis", "a.b,c!d?e;f",
-        "\u0301lonely", "--- === *** \n###\n", "http://x.org/a?b=c&d=%20", "\ufeffbom", "\ufffd \U0010fffd",
+        "",
+        " ",
+        "  ",
+        "\n",
+        "\t \n \r\n\r\n  x",
+        "a",
+        "Hello world",
+        " Hello world ",
+        "Hello  world",
+        "I'm you'RE she'Ll they'VE it's 'twas ſ'ſ",
+        "x" * 300,
+        "the" * 100,
+        " " * 100 + "end",
+        "12 123 1234567 ½ ² Ⅷ ٣٤٥",
+        "a\u00a0b\u2003c\u3000d\u0085e\u2028f",
+        "e\u0301 é A\u030a Å \u1e9b\u0323",
+        "\uac00\u1100\u1161\u11a8 \ud55c\uad6d\uc5b4",
+        "q\u0307\u0323 q\u0323\u0307 \u0958 \u2126 \ufb01",
+        "👍🏽 👨‍👩‍👧‍👦 🇩🇪 \U0001f600",
+        "\x00\x01\x7f",
+        "a<|end|>b",
+        "<|begin|><|begin|> hi <|end|>",
+        "<tool> <tool>x</tool>",
+        "x <mask>  y<mask>z",
+        "wordtok wordtokx xwordtok wordtok.",
+        "<|en<|end|>d|>",
+        "<|pad|> <|PAD|>",
+        "naïve café\r\nnaïve \u1e69o s\u0307\u0323o",
+        "你好，世界 123 안녕",
+        "don't can't 'tis",
+        "a.b,c!d?e;f",
+        "\u0301lonely",
+        "--- === *** \n###\n",
+        "http://x.org/a?b=c&d=%20",
+        "\ufeffbom",
+        "\ufffd \U0010fffd",
     ]
     source = random.Random(7)
-    alphabet = list("aehtinos THE'.,!0123\n\t\r  ") + ["é", "\u0301", "ß", "я", "你", "안", "👍", "\u00a0", "<|end|>",
-                                                  "<tool>", "<mask>", "wordtok", "'s", "the", "ing"]
-    return picked + ["".join(source.choice(alphabet) for _ in range(source.randrange(1, 40)))
-                     for _ in range(60)]
+    alphabet = list("aehtinos THE'.,!0123\n\t\r  ") + [
+        "é",
+        "\u0301",
+        "ß",
+        "я",
+        "你",
+        "안",
+        "👍",
+        "\u00a0",
+        "<|end|>",
+        "<tool>",
+        "<mask>",
+        "wordtok",
+        "'s",
+        "the",
+        "ing",
+    ]
+    return picked + [
+        "".join(source.choice(alphabet) for _ in range(source.randrange(1, 40))) for _ in range(60)
+    ]
 
 
 def train(tokenizer, vocab_size):
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
 
 
@@ -62,69 +122,108 @@ def write(name, tokenizer):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tokenizer.json"
     tokenizer.save(str(path))
-    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False,
-                               separators=(",", ":")) + "\n")
+    path.write_text(
+        json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n"
+    )
     golden = []
     for text in texts():
         tokenizer.encode_special_tokens = False
         ids = tokenizer.encode(text).ids
         tokenizer.encode_special_tokens = True
         plain = tokenizer.encode(text, add_special_tokens=False).ids
-        golden.append({"text": text, "ids": ids, "plain_ids": plain,
-                       "decoded": tokenizer.decode(plain, skip_special_tokens=True)})
+        golden.append(
+            {
+                "text": text,
+                "ids": ids,
+                "plain_ids": plain,
+                "decoded": tokenizer.decode(plain, skip_special_tokens=True),
+            }
+        )
     (folder / "golden.json").write_text(
-        "[\n" + ",\n".join(json.dumps(case, separators=(",", ":")) for case in golden) + "\n]\n")
-    print(name, tokenizer.get_vocab_size(), path.stat().st_size,
-          (folder / "golden.json").stat().st_size)
+        "[\n" + ",\n".join(json.dumps(case, separators=(",", ":")) for case in golden) + "\n]\n"
+    )
+    print(
+        name,
+        tokenizer.get_vocab_size(),
+        path.stat().st_size,
+        (folder / "golden.json").stat().st_size,
+    )
 
 
 def llama3_like():
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     train(tokenizer, 420)
-    tokenizer.add_special_tokens([AddedToken("<|begin|>", normalized=False),
-                                  AddedToken("<|end|>", normalized=False),
-                                  AddedToken("<mask>", lstrip=True, rstrip=True, normalized=False)])
-    tokenizer.add_tokens([AddedToken("<tool>", normalized=False),
-                          AddedToken("</tool>", normalized=False),
-                          AddedToken("wordtok", single_word=True, normalized=False)])
+    tokenizer.add_special_tokens(
+        [
+            AddedToken("<|begin|>", normalized=False),
+            AddedToken("<|end|>", normalized=False),
+            AddedToken("<mask>", lstrip=True, rstrip=True, normalized=False),
+        ]
+    )
+    tokenizer.add_tokens(
+        [
+            AddedToken("<tool>", normalized=False),
+            AddedToken("</tool>", normalized=False),
+            AddedToken("wordtok", single_word=True, normalized=False),
+        ]
+    )
     begin = tokenizer.token_to_id("<|begin|>")
-    tokenizer.post_processor = processors.Sequence([
-        processors.ByteLevel(trim_offsets=False),
-        processors.TemplateProcessing(single="<|begin|> $A", pair="<|begin|> $A <|begin|>:1 $B:1",
-                                      special_tokens=[("<|begin|>", begin)])])
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(
+                single="<|begin|> $A",
+                pair="<|begin|> $A <|begin|>:1 $B:1",
+                special_tokens=[("<|begin|>", begin)],
+            ),
+        ]
+    )
     return tokenizer
 
 
 def qwen2_like():
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(QWEN2), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     train(tokenizer, 400)
-    tokenizer.add_special_tokens([AddedToken("<|end|>", normalized=False),
-                                  AddedToken("<|pad|>", normalized=False)])
-    tokenizer.add_tokens([AddedToken("<tool>", normalized=True), AddedToken("\u1e69o", normalized=True)])
+    tokenizer.add_special_tokens(
+        [AddedToken("<|end|>", normalized=False), AddedToken("<|pad|>", normalized=False)]
+    )
+    tokenizer.add_tokens(
+        [AddedToken("<tool>", normalized=True), AddedToken("\u1e69o", normalized=True)]
+    )
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer
 
 
 def gpt2_like():
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=True)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=True),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     train(tokenizer, 380)
     tokenizer.add_special_tokens(["<|end|>", "<|begin|>"])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<|begin|> $A <|end|>",
-        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<|begin|>", "<|end|>")])
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<|begin|>", "<|end|>")],
+    )
     return tokenizer
 
 

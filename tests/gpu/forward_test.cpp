@@ -16,8 +16,16 @@ using gpu::HostDtype;
 namespace {
 
 constexpr std::int64_t blocks = 96;
+using Logits = std::vector<std::vector<float>>;
 
-/// A device to run rows on, with block tables that no two sequences share unless the test says so.
+/// Part of a sequence: its tokens from `first` to `end`, and its block table.
+struct Part {
+  const std::vector<TokenId>* tokens;
+  std::size_t first, end;
+  std::vector<BlockId> table;
+};
+
+/// A device to run sequences on, with block tables that no two share unless the test says so.
 struct Device {
   gpu::ThreadPool pool;
   Forward forward;
@@ -25,16 +33,27 @@ struct Device {
   Device(const model::WeightsPtr& weights, const gpu::Kernels& kernels, HostDtype dtype,
          std::uint32_t threads = 2)
       : pool(threads),
-        forward(*weights, kernels, pool,
-                {.dtype = dtype, .num_blocks = blocks, .max_rows = 256, .max_context = 256}) {}
+        forward(weights, kernels, pool,
+                {.dtype = dtype,
+                 .num_blocks = blocks,
+                 .max_rows = 256,
+                 .max_sequences = 32,
+                 .max_context = 256}) {}
 
-  /// Logits of all rows, row by row.
-  std::vector<std::vector<float>> run(const std::vector<Forward::Row>& rows) {
-    forward.begin(rows);
+  /// Logits after each token of each part.
+  Logits run(const std::vector<Part>& parts) {
+    std::vector<gpu::Chunk> chunks;
+    std::size_t rows = 0;
+    for (const auto& part : parts) {
+      chunks.push_back({std::span(*part.tokens).subspan(part.first, part.end - part.first),
+                        static_cast<std::int64_t>(part.first), part.table});
+      rows += part.end - part.first;
+    }
+    forward.begin(chunks);
     forward.run_layers(0, forward.num_layers());
-    std::vector<std::uint32_t> all(rows.size());
+    std::vector<std::uint32_t> all(rows);
     std::iota(all.begin(), all.end(), 0);
-    std::vector<std::vector<float>> result(rows.size());
+    Logits result(rows);
     forward.logits(all, [&](std::int64_t i, std::span<float> logits) {
       result[static_cast<std::size_t>(i)].assign(logits.begin(), logits.end());
     });
@@ -42,28 +61,18 @@ struct Device {
   }
 };
 
-/// Rows of `tokens` from position `first` on, in the block table `table`.
-std::vector<Forward::Row> rows_of(const std::vector<TokenId>& tokens, std::size_t first,
-                                  std::size_t end, const std::vector<std::uint32_t>& table) {
-  std::vector<Forward::Row> rows;
-  for (auto i = first; i < end; ++i)
-    rows.push_back({tokens[i], static_cast<std::int64_t>(i), table.data()});
-  return rows;
-}
-
 /// Feeds `tokens` in pieces of `chunk`; returns the logits after each token.
-std::vector<std::vector<float>> feed(Device& device, const std::vector<TokenId>& tokens,
-                                     std::size_t chunk, const std::vector<std::uint32_t>& table,
-                                     std::size_t first = 0) {
-  std::vector<std::vector<float>> logits;
+Logits feed(Device& device, const std::vector<TokenId>& tokens, std::size_t chunk,
+            const std::vector<BlockId>& table, std::size_t first = 0) {
+  Logits logits;
   for (auto i = first; i < tokens.size(); i += chunk) {
-    auto part = device.run(rows_of(tokens, i, std::min(tokens.size(), i + chunk), table));
+    const auto part = device.run({{&tokens, i, std::min(tokens.size(), i + chunk), table}});
     logits.insert(logits.end(), part.begin(), part.end());
   }
   return logits;
 }
 
-float worst_difference(const std::vector<std::vector<float>>& logits, const float* golden) {
+float worst_difference(const Logits& logits, const float* golden) {
   float worst = 0;
   for (const auto& row : logits)
     for (const float value : row) {
@@ -81,9 +90,9 @@ std::vector<TokenId> some_tokens(std::size_t count, std::int64_t vocab, std::uin
   return tokens;
 }
 
-std::vector<std::uint32_t> table(std::uint32_t first) {
-  std::vector<std::uint32_t> result(16);
-  for (std::uint32_t i = 0; i < 16; ++i) result[i] = (first + i * 5) % blocks;
+std::vector<BlockId> table(std::uint32_t first, std::uint32_t count = 16) {
+  std::vector<BlockId> result(count);
+  for (std::uint32_t i = 0; i < count; ++i) result[i] = BlockId((first + i * 5) % blocks);
   return result;
 }
 
@@ -135,29 +144,51 @@ TEST_CASE("a row's bits do not depend on what shares its pass, on the threads or
   const auto dtype = GENERATE(HostDtype::f32, HostDtype::bf16);
   const auto weights = small_model(6, 2, 24);
   const auto tokens = some_tokens(75, 200, 1);
+  const auto mine = table(0, 5);  // 0, 5, .. 20; the others take blocks from 21 on
   for (const auto* kernels : gpu::supported_kernels()) {
     INFO(kernels->name << (dtype == HostDtype::f32 ? " f32" : " bf16"));
     Device alone(weights, *kernels, dtype, 1);
-    const auto expected = feed(alone, tokens, 75, table(0));
+    const auto expected = feed(alone, tokens, 75, mine);
 
+    // The same tokens in uneven chunks, each among 16 other sequences: decodes and prefills.
     Device shared(weights, *kernels, dtype, 3);
-    std::vector<std::vector<float>> mixed;
+    Logits mixed;
     std::size_t fed = 0;
-    for (std::size_t chunk : {1U, 6U, 13U, 16U, 2U, 30U, 7U}) {  // 75 in all
-      auto rows = rows_of(tokens, fed, fed + chunk, table(0));
-      const auto own_table = table(0);
-      for (auto& row : rows) row.blocks = own_table.data();
-      const auto other_table = table(47);
-      const auto others = some_tokens(31, 200, static_cast<std::uint32_t>(fed));
-      auto company = rows_of(others, 0, 17 + chunk % 14, other_table);
-      company.insert(company.end(), rows.begin(), rows.end());  // never at the front
-      const auto logits = shared.run(company);
-      mixed.insert(mixed.end(), logits.end() - static_cast<std::ptrdiff_t>(chunk), logits.end());
+    for (const std::size_t chunk : {1U, 6U, 13U, 16U, 2U, 30U, 7U}) {  // 75 in all
+      std::vector<std::vector<TokenId>> others;
+      for (std::uint32_t i = 0; i < 16; ++i)
+        others.push_back(some_tokens(i % 3 == 0 ? 1 : 3 + i, 200, i + 100));
+      std::vector<Part> parts;
+      for (std::uint32_t i = 0; i < 16; ++i) {
+        if (i == 9) parts.push_back({&tokens, fed, fed + chunk, mine});
+        parts.push_back(
+            {&others[i], 0, others[i].size(), {BlockId(21 + 2 * i), BlockId(22 + 2 * i)}});
+      }
+      const auto logits = shared.run(parts);
+      std::size_t before = 0;
+      for (std::uint32_t i = 0; i < 9; ++i) before += others[i].size();
+      const auto from = logits.begin() + static_cast<std::ptrdiff_t>(before);
+      mixed.insert(mixed.end(), from, from + static_cast<std::ptrdiff_t>(chunk));
       fed += chunk;
     }
     REQUIRE(fed == tokens.size());
     CHECK(mixed == expected);
   }
+}
+
+TEST_CASE("a pass that was left between its layers leaves nothing behind") {
+  const auto weights = small_model(4, 2, 16);
+  const auto tokens = some_tokens(40, 200, 3);
+  const auto other = some_tokens(23, 200, 4);
+  Device plain(weights, *gpu::supported_kernels().front(), HostDtype::f32);
+  const auto expected = feed(plain, tokens, 40, table(0));
+  Device left(weights, *gpu::supported_kernels().front(), HostDtype::f32);
+  const auto mine = table(0);
+  const gpu::Chunk chunk{tokens, 0, mine};
+  left.forward.begin(std::span(&chunk, 1));
+  left.forward.run_layers(0, 1);
+  feed(left, other, 10, table(3));
+  CHECK(feed(left, tokens, 40, table(0)) == expected);
 }
 
 TEST_CASE("odd shapes agree with the reference") {

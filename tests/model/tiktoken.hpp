@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -100,13 +101,18 @@ inline void write_tokenizer_json(const std::filesystem::path& folder, const std:
       merges.push_back(boost::json::array{printable(parts[0]), printable(parts[1])});
   }
   std::ofstream out(folder / "tokenizer.json", std::ios::binary);
-  out << R"({"normalizer":)" << normalizer
-      << R"(,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)"
-      << boost::json::serialize(boost::json::value(pattern))
-      << R"(},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,)"
-      << R"("use_regex":false}]},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","ignore_merges":true,)"
-      << R"("vocab":)" << boost::json::serialize(vocab) << R"(,"merges":)"
-      << boost::json::serialize(merges) << "}}\n";
+  const boost::json::object split{{"type", "Split"},
+                                  {"pattern", {{"Regex", pattern}}},
+                                  {"behavior", "Isolated"},
+                                  {"invert", false}};
+  const boost::json::object byte_level{
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  const boost::json::object root{
+      {"normalizer", boost::json::parse(normalizer)},
+      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {split, byte_level}}}},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"model", {{"type", "BPE"}, {"ignore_merges", true}, {"vocab", vocab}, {"merges", merges}}}};
+  out << boost::json::serialize(root) << "\n";
   REQUIRE(out.good());
 }
 

@@ -96,9 +96,9 @@ TEST_CASE("Llama 3's vocabulary gives the published encodings") {
     return;
   }
   tests::TemporaryFolder folder;
-  tests::write_tokenizer_json(
-      folder.path(), tests::read_whole_file(ranks), R"(null)",
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
+  tests::write_tokenizer_json(folder.path(), tests::read_whole_file(ranks), R"(null)",
+                              R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
+                              R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
   const auto tokenizer = open_tokenizer(folder.path());
   check_vocabulary_test(*tokenizer, "ggml-vocab-llama-bpe.gguf");
   const auto published = boost::json::parse(
@@ -115,9 +115,9 @@ TEST_CASE("Qwen's vocabulary gives the published encodings") {
     return;
   }
   tests::TemporaryFolder folder;
-  tests::write_tokenizer_json(
-      folder.path(), tests::read_whole_file(ranks), R"({"type":"NFC"})",
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
+  tests::write_tokenizer_json(folder.path(), tests::read_whole_file(ranks), R"({"type":"NFC"})",
+                              R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
+                              R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
   check_vocabulary_test(*open_tokenizer(folder.path()), "ggml-vocab-qwen2.gguf");
 }
 

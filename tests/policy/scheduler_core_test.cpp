@@ -110,17 +110,21 @@ TEST_CASE("what the device says of a token reaches the event") {
 }
 
 TEST_CASE("more slots than rows are not used, lest a decode is left out") {
-  auto options = small();
-  options.max_iteration_tokens = Tokens(2);
-  options.plans_in_flight = 1;
-  SchedulerCore core(options, make_online_first());
-  std::vector<PlanPtr> plans = plans_of(core.on(Arrived{make_request(1, 1)}, {}));
-  for (std::uint64_t id = 2; id < 5; ++id) (void)core.on(Arrived{make_request(id, 1)}, {});
-  plans = plans_of(core.on(Reported{done(*plans.at(0), 0)}, {}));
-  CHECK(core.stats().online_running == 2);
-  plans = plans_of(core.on(Reported{done(*plans.at(0), 0)}, {}));
-  CHECK(core.stats().online_running == 2);
-  CHECK(plans.at(0)->slices.size() == 2);
+  std::uint32_t seen = 0;
+  const auto offered = [&](std::int64_t rows, std::uint32_t slots) {
+    auto options = small();
+    options.max_iteration_tokens = Tokens(rows);
+    options.max_sequences = slots;
+    SchedulerCore core(options, std::make_unique<ScriptedPlanner>([&](const PlanningView& view) {
+                         seen = view.free_slots;
+                         return Selection{};
+                       }));
+    (void)core.on(Arrived{make_request(1, 1)}, {});
+    return seen;
+  };
+  CHECK(offered(2, 4) == 2);
+  CHECK(offered(4, 4) == 4);
+  CHECK(offered(64, 4) == 4);
 }
 
 TEST_CASE("statistics count what they say") {

@@ -178,6 +178,22 @@ TEST_CASE("a preempted sequence goes on where it was, and emits nothing twice") 
   )");
 }
 
+TEST_CASE("a preempted sequence goes back to the head of its queue") {
+  run_script(R"(
+    options  blocks=4 cache=0 sequences=2
+    at 0ms   arrive offline r1 prompt=20 max=9
+    expect   launch i0 offline r1:20
+    at 0ms   arrive offline r2 prompt=20 max=9
+    at 0ms   arrive online r3 prompt=64 max=1
+    at 1ms   report i0
+    expect   launch i1 online r3:64
+    expect   emit r1:token
+    at 2ms   report i1
+    expect   launch i2 bind r1 offline r1:21     # before r2, which came later
+    expect   emit r3:length
+  )");
+}
+
 TEST_CASE("with two plans in flight a victim is first left out, then preempted") {
   run_script(R"(
     options  blocks=4 cache=0 in_flight=2

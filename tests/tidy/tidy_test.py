@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 MAX_COLUMNS = 100
+MAX_SCRIPT_COLUMNS = 120  # Python and JavaScript, whose strings nobody breaks for us
 MAX_LINES = 500
 
 # What a folder may include of the project: whole folders, or single headers. A folder may always
@@ -21,9 +22,10 @@ LAYERS = {
     "policy": ["core"],
     "gpu": ["core", "model"],
     "store": ["core"],
-    "api": ["core"],
+    "api": ["core", "model", "store/store.hpp"],
     "actors": ["core", "model", "policy", "api", "gpu/backend.hpp", "store/store.hpp"],
-    "net": ["core", "api"],
+    "net": ["core", "api", "model", "store/store.hpp", "actors/protocols.hpp",
+            "actors/messages.hpp", "actors/served_model.hpp"],
     "config": ["core", "model", "policy", "gpu", "store", "api", "actors", "net"],
     "sim": ["core", "model", "policy", "gpu", "store", "api", "actors"],
     "cli": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim"],
@@ -34,7 +36,7 @@ LAYERS = {
                  "tests/support"],
 }
 # Files that see more than their folder does.
-EXCEPTIONS = {"net/bridge": ["actors"]}
+EXCEPTIONS = {"net/bridge": ["actors", "caf"], "net/server": ["caf"]}
 
 PURE = ["core", "policy", "model", "gpu", "store", "api"]
 # header prefix: (folders or files it is banned from, what to do instead)
@@ -103,7 +105,7 @@ def check_include(path, kind, target):
         exact = not banned.endswith("/") and not banned.startswith(("boost", "cuda"))
         hit = target == banned if exact else target.startswith(banned)
         if hit and folder_of(path, folders):
-            if banned == "caf/" and "actors" in exceptions_of(path):
+            if banned == "caf/" and "caf" in exceptions_of(path):
                 continue
             found.append(("header", f"<{target}> is banned in {top}/: {instead}"))
     return found
@@ -116,6 +118,11 @@ def opens_with_comment(lines, suffix):
     first = lines[0].lstrip()
     marks = ('"""', "#") if suffix in (".py", ".sh") else ("//", "/*")
     return first.startswith(marks)
+
+
+def begins_with_own_header(path, lines):
+    """A .cpp file that begins by including its own header: the header has the comment."""
+    return bool(lines) and lines[0] == f'#include "{path.removesuffix(".cpp")}.hpp"'
 
 
 def check_cpp(path, lines, suffix):
@@ -145,14 +152,16 @@ def check_file(path, text):
             found.append((number, "machine-path", "a path of somebody's own machine"))
     if suffix not in SOURCES:
         return found
+    columns = MAX_COLUMNS if suffix in CPP or suffix == ".sh" else MAX_SCRIPT_COLUMNS
     for number, line in enumerate(lines, 1):
-        if len(line) > MAX_COLUMNS and "://" not in line:
-            found.append((number, "columns", f"{len(line)} columns, at most {MAX_COLUMNS}"))
+        # An address or a single long word cannot be broken.
+        if len(line) > columns and "://" not in line and " " in line.strip():
+            found.append((number, "columns", f"{len(line)} columns, at most {columns}"))
         if line != line.rstrip() or "\t" in line:
             found.append((number, "blanks", "a tab, or blanks at the end of the line"))
     if len(lines) > MAX_LINES:
         found.append((MAX_LINES + 1, "lines", f"{len(lines)} lines, at most {MAX_LINES}"))
-    if not opens_with_comment(lines, suffix):
+    if not opens_with_comment(lines, suffix) and not begins_with_own_header(path, lines):
         found.append((1, "opening", "open the file with a comment: purpose, place, invariants"))
     if suffix in CPP:
         found += check_cpp(path, lines, suffix)

@@ -1,0 +1,159 @@
+// Kernels for AMX: the bf16 GEMMs on tiles of 16 x 16, an order of magnitude above vdpbf16ps; the
+// rest is that of avx512_bf16. A tile multiplication adds 16 words of k to every sum in one fixed
+// order, whatever the number of rows, so batch invariance holds here as in the other sets.
+// Panels fit as they are: 16 words of k x 16 columns, rows 256 bytes apart, make one tile.
+#define LANES 16
+#define NATIVE_BF16 1
+#include "gpu/host/kernel_attend.hpp"
+#include "gpu/host/kernel_gemm.hpp"
+#include "gpu/host/kernel_rows.hpp"
+
+namespace tandem::gpu {
+namespace {
+
+constexpr int64_t amx_rows = 16;      ///< of a tile
+constexpr int64_t amx_words = 16;     ///< of k per tile
+constexpr size_t panel_bytes = 256;   ///< from word to word of a panel
+constexpr int64_t ahead_words = 128;  ///< how far in front of a short product lines are asked for
+
+/// What ldtilecfg reads.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+/// Tiles 0 .. 3 are sums, 4 and 5 rows of a, 6 and 7 columns of the panel. With up to 16 rows the
+/// sums are one tile high and the panel's four wide, and tile 5 is columns as well; else two by two.
+TANDEM_INLINE void configure(int64_t rows) {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = 64;
+    config.rows[tile] = 16;
+  }
+  const auto upper = static_cast<uint8_t>(rows < amx_rows ? rows : amx_rows);
+  const auto lower = static_cast<uint8_t>(rows - upper);
+  if (rows <= amx_rows) {
+    for (const int tile : {0, 1, 2, 3, 4}) config.rows[tile] = upper;
+  } else {
+    for (const int tile : {0, 1, 4}) config.rows[tile] = upper;
+    for (const int tile : {2, 3, 5}) config.rows[tile] = lower;
+  }
+  _tile_loadconfig(&config);
+}
+
+/// Up to 16 rows: limited by the bytes of the panel.
+TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float* out,
+                                 int64_t out_stride) {
+  const auto a_bytes = static_cast<size_t>(args.a_stride) * 4;
+  const auto out_bytes = static_cast<size_t>(out_stride) * 4;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t k = 0; k < args.words; k += amx_words) {
+    const uint32_t* panel = args.panel + k * panel_columns;
+    for (int64_t line = 0; line < amx_words * panel_columns; line += 16)
+      prefetch(panel + ahead_words * panel_columns + line);
+    _tile_loadd(4, a + k, a_bytes);
+    _tile_loadd(5, panel, panel_bytes);
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_loadd(6, panel + 16, panel_bytes);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_loadd(7, panel + 32, panel_bytes);
+    _tile_dpbf16ps(2, 4, 7);
+    _tile_loadd(5, panel + 48, panel_bytes);
+    _tile_dpbf16ps(3, 4, 5);
+  }
+  _tile_stored(0, out, out_bytes);
+  _tile_stored(1, out + 16, out_bytes);
+  _tile_stored(2, out + 32, out_bytes);
+  _tile_stored(3, out + 48, out_bytes);
+}
+
+/// 17 to 32 rows, half of the panel's columns.
+TANDEM_INLINE void multiply_square(const GemmArgs& args, const uint32_t* a, int64_t column,
+                                   float* out, int64_t out_stride) {
+  const auto a_bytes = static_cast<size_t>(args.a_stride) * 4;
+  const auto out_bytes = static_cast<size_t>(out_stride) * 4;
+  const uint32_t* lower = a + amx_rows * args.a_stride;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t k = 0; k < args.words; k += amx_words) {
+    const uint32_t* panel = args.panel + k * panel_columns + column;
+    _tile_loadd(6, panel, panel_bytes);
+    _tile_loadd(4, a + k, a_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, panel + 16, panel_bytes);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, lower + k, a_bytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  float* lower_out = out + amx_rows * out_stride;
+  _tile_stored(0, out, out_bytes);
+  _tile_stored(1, out + 16, out_bytes);
+  _tile_stored(2, lower_out, out_bytes);
+  _tile_stored(3, lower_out + 16, out_bytes);
+}
+
+/// product = a * panel, (rows, 64)
+TANDEM_INLINE void multiply_tiles(const GemmArgs& args, float* product, int64_t stride) {
+  int64_t configured = 0;
+  for (int64_t r = 0; r < args.rows;) {
+    const int64_t left = args.rows - r, rows = left < 2 * amx_rows ? left : 2 * amx_rows;
+    if (rows != configured) configure(rows);
+    configured = rows;
+    const uint32_t* a = args.a + r * args.a_stride;
+    float* out = product + r * stride;
+    if (rows <= amx_rows) {
+      multiply_flat(args, a, out, stride);
+    } else {
+      multiply_square(args, a, 0, out, stride);
+      multiply_square(args, a, 32, out + 32, stride);
+    }
+    r += rows;
+  }
+  // Without tiles in use the kernel has nothing of them to save when it switches threads.
+  _tile_release();
+}
+
+void amx_store(const GemmArgs& args) {
+  multiply_tiles(args, args.out, args.out_stride);
+  if (!args.bias) return;
+  for (int64_t r = 0; r < args.rows; ++r) {
+    float* row = args.out + r * args.out_stride;
+    for (int64_t c = 0; c < panel_columns; c += LANES)
+      store(row + c, load<Vector>(args.bias + c) + load<Vector>(row + c));
+  }
+}
+
+void amx_add(const GemmArgs& args) {
+  alignas(64) float product[max_gemm_rows * panel_columns];
+  multiply_tiles(args, product, panel_columns);
+  for (int64_t r = 0; r < args.rows; ++r) {
+    float* row = args.out + r * args.out_stride;
+    for (int64_t c = 0; c < panel_columns; c += LANES)
+      store(row + c, load<Vector>(row + c) + load<Vector>(product + r * panel_columns + c));
+  }
+}
+
+void amx_swiglu(const GemmArgs& args) {
+  alignas(64) float product[max_gemm_rows * panel_columns];
+  multiply_tiles(args, product, panel_columns);
+  activate<Bf16>(args, product);
+}
+
+}  // namespace
+
+const Kernels amx_bf16_kernels{
+    "amx_bf16",
+    amx_rows,
+    {gemm_store<F32>, gemm_add<F32>, gemm_swiglu<F32>, norm<F32>, rotate<F32>, attend<F32>},
+    {amx_store, amx_add, amx_swiglu, norm<Bf16>, rotate<Bf16>, attend<Bf16>}};
+
+}  // namespace tandem::gpu
