@@ -145,11 +145,12 @@ class Run {
     left_ = offline_ ? 2 : 1;
     if (offline_) offline_->start([this] { one_ended(); });
     online_.start([this] {
-      if (offline_) offline_->online_ended();
+      if (offline_ && online_.total() > 0) offline_->online_ended();
       one_ended();
     });
     show_progress();
     loop_.run();
+    draw_progress();
   }
 
   void fill(BenchReport& report) const {
@@ -169,6 +170,11 @@ class Run {
   }
 
   void show_progress() {
+    draw_progress();
+    loop_.after(progress_every, [this] { show_progress(); });
+  }
+
+  void draw_progress() {
     auto note = std::to_string(online_.in_flight()) + " in flight, " +
                 std::to_string(online_.failed()) + " failed";
     auto done = static_cast<std::int64_t>(online_.ended());
@@ -181,7 +187,6 @@ class Run {
       total += result.total;
     }
     progress_.update(done, total, note);
-    loop_.after(progress_every, [this] { show_progress(); });
   }
 
   client::EventLoop loop_;

@@ -101,7 +101,7 @@ class OfflineLoad {
   virtual void online_ended() = 0;
 };
 
-/// One batch job: uploads the items, creates the job, looks at it four times a second.
+/// One batch job: uploads the items, creates the job, looks at it until it ends.
 std::unique_ptr<OfflineLoad> make_batch_load(client::EventLoop& loop, client::Url url,
                                              RequestShape shape,
                                              std::vector<client::Arrival> items);

@@ -9,7 +9,10 @@ namespace {
 
 using client::Clock;
 
+/// How exactly the end of a batch is seen: short jobs more closely.
+constexpr auto poll_every_at_first = std::chrono::milliseconds(25);
 constexpr auto poll_every = std::chrono::milliseconds(250);
+constexpr double first_seconds = 5;
 /// Offline requests' indices begin here.
 constexpr std::uint64_t first_index = 1ULL << 32;
 
@@ -47,7 +50,7 @@ class BatchLoad final : public OfflineLoad {
     const auto batch = client::create_batch(url_, *file, "/v1/completions");
     if (!batch) return fail(batch.error().message);
     result_.batch_id = batch->id;
-    loop_.after(poll_every, [this] { poll(); });
+    poll_later();
   }
   [[nodiscard]] const OfflineResult& result() const override { return result_; }
   void online_ended() override { keep_for_online(result_, start_); }
@@ -57,6 +60,11 @@ class BatchLoad final : public OfflineLoad {
     result_.failure = reason;
     result_.ended = true;
     loop_.post([this] { on_done_(); });
+  }
+
+  void poll_later() {
+    loop_.after(seconds_since(start_) < first_seconds ? poll_every_at_first : poll_every,
+                [this] { poll(); });
   }
 
   void poll() {
@@ -75,7 +83,7 @@ class BatchLoad final : public OfflineLoad {
     result_.prompt_tokens = batch->input_tokens;
     result_.output_tokens = batch->output_tokens;
     result_.seconds = seconds_since(start_);
-    if (!batch->ended()) return loop_.after(poll_every, [this] { poll(); });
+    if (!batch->ended()) return poll_later();
     result_.ended = true;
     if (batch->status == "failed") result_.failure = "the batch was refused: " + batch->errors;
     on_done_();

@@ -80,11 +80,11 @@ std::string offline_table(const OfflineResult& offline) {
           pair("items failed", std::to_string(offline.failed)) +
           pair("seconds", fmt::format("{:.2f}", offline.seconds)) +
           pair("output tokens/s", speed(offline.output_tokens, offline.seconds)) +
-          pair("prompt + output tokens/s",
+          pair("all tokens/s (prompt + output)",
                speed(offline.prompt_tokens + offline.output_tokens, offline.seconds));
   if (offline.online_seconds > 0)
-    text += pair("beside online: items completed", std::to_string(offline.online_completed)) +
-            pair("beside online: prompt+output tok/s",
+    text += pair("beside online, items completed", std::to_string(offline.online_completed)) +
+            pair("beside online, all tokens/s",
                  speed(offline.online_prompt_tokens + offline.online_output_tokens,
                        offline.online_seconds));
   return text;

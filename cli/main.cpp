@@ -142,14 +142,15 @@ Command add_bench(CLI::App& root) {
   return {app, [arguments] { return bench(*arguments); }};
 }
 
-/// "--ports: did you mean '--port'?" for a flag that `serve` does not have.
+/// "--prot: did you mean 'port'?" for a flag that `serve` does not have.
 void suggest(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
-    std::string word = argv[i];
+    const std::string given = argv[i];
+    auto word = given;
     if (word.rfind("--", 0) != 0) continue;
     word = word.substr(2, word.find('=') - 2);
     std::replace(word.begin(), word.end(), '-', '_');
-    if (!config::find_key(word)) print_error(config::suggestion(word));
+    if (!config::find_key(word)) print_error(given + ": " + config::suggestion(word));
   }
 }
 

@@ -52,8 +52,9 @@ std::vector<Key> device_keys() {
              "Instruction set of the host device. auto takes the best of this CPU; the others are "
              "for comparisons."),
       one_of("dtype", {"auto", "float32", "bfloat16"}, TANDEM_FIELD(host.dtype),
-             "Of packed weights and KV cache. auto: float32 for models below 50 million parameters, else "
-             "bfloat16, which takes half the memory."),
+             "Of packed weights and KV cache. auto: float32 for small models that are stored so, "
+             "and for "
+             "the portable kernels; else bfloat16, which takes half the memory."),
       bytes("kv_cache_bytes", 1LL << 20, 1LL << 46, TANDEM_FIELD(host.kv_cache_bytes),
             "Memory of the KV cache, allocated at start. More lets more and longer requests run "
             "together and keeps more prefixes."),

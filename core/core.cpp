@@ -1,3 +1,4 @@
+// The few functions of core/ that are not inline: names of enumerators, and how a bug ends the process.
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>

@@ -57,7 +57,8 @@ struct Request {
 };
 using RequestPtr = std::shared_ptr<const Request>;
 
-/// Ids of batch items' requests start here; those of calls start at 1. Two actors mint ids, and never the same.
+/// Ids of batch items' requests start here; those of calls start at 1. Two actors mint ids, and
+/// never the same one.
 inline constexpr std::uint64_t first_item_request_id = 1ULL << 63;
 
 enum class FinishReason : std::uint8_t { stop, length, cancelled, failed };

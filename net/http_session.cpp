@@ -105,7 +105,8 @@ asio::awaitable<std::size_t> HttpSession::await_header(bool first) {
       co_await refuse(std::move(large));
       co_return 0;
     }
-    if (connection_->peer_gone() || (services_.draining && !begun)) co_return 0;
+    // While draining a new connection may still ask, for example whether the service is ready.
+    if (connection_->peer_gone() || (services_.draining && !begun && !first)) co_return 0;
     if (steady_clock::now() >= deadline) {
       Rejection slow{408, "the header did not arrive in time"};
       if (begun) co_await refuse(std::move(slow));

@@ -74,7 +74,8 @@ void StreamedCall::take(const TokenEvent& event) {
   if (stream.wants_cancel()) cancel_choice(event.id);
   if (delta.finish) --left_;
   pending_bytes_ += memory_of(delta);
-  if (merging_ && !pending_.empty() && pending_.back().index == index &&
+  const bool merging = merging_ || pending_bytes_ > services_.options.merge_above_bytes;
+  if (merging && !pending_.empty() && pending_.back().index == index &&
       pending_.back().delta.text.size() < max_merged_bytes) {
     auto& last = pending_.back().delta;
     last.text += delta.text;

@@ -92,7 +92,8 @@ class StreamedCall final : public LiveCall {
   [[nodiscard]] std::size_t pending_bytes() const { return pending_bytes_; }
   [[nodiscard]] const Pending& front_pending() const { return pending_.front(); }
   [[nodiscard]] Pending take_pending();
-  /// While on, a delta joins the one before it if both are of the same choice.
+  /// While on, and always when much is pending, a delta joins the one before it if both are of the
+  /// same choice.
   void merge(bool on) { merging_ = on; }
   [[nodiscard]] Usage usage() const;
 

@@ -129,10 +129,9 @@ asio::awaitable<void> WsSession::read_messages() {
   }
 }
 
+/// What is in `frames_` is bounded by how they are filled; what waits behind them is not.
 bool WsSession::too_slow() const {
-  std::size_t unsent = lanes_->pending_bytes();
-  for (const auto& frame : frames_) unsent += frame.size();
-  return unsent > services_.options.max_unsent_bytes;
+  return lanes_->pending_bytes() > services_.options.max_unsent_bytes;
 }
 
 void WsSession::close(websocket::close_code code, std::string_view reason) {
@@ -157,6 +156,7 @@ asio::awaitable<void> WsSession::write_messages() {
     if (too_slow()) {
       if (writing_) co_return abort();
       close(websocket::close_code::policy_error, "too much is left unread");
+      lanes_.reset();  // the engine does not wait for the closing handshake
     } else if (!writing_ && !frames_.empty()) {
       start_writing();
     } else if (!writing_ && draining_ && lanes_->idle()) {

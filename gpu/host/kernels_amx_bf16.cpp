@@ -26,7 +26,8 @@ struct alignas(64) TileConfig {
 };
 
 /// Tiles 0 .. 3 are sums, 4 and 5 rows of a, 6 and 7 columns of the panel. With up to 16 rows the
-/// sums are one tile high and the panel's four wide, and tile 5 is columns as well; else two by two.
+/// sums are one tile high and the panel's four wide, and tile 5 is columns as well; else two by
+/// two.
 TANDEM_INLINE void configure(int64_t rows) {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
@@ -35,11 +36,13 @@ TANDEM_INLINE void configure(int64_t rows) {
   }
   const auto upper = static_cast<uint8_t>(rows < amx_rows ? rows : amx_rows);
   const auto lower = static_cast<uint8_t>(rows - upper);
+  constexpr int flat_tiles[] = {0, 1, 2, 3, 4}, upper_tiles[] = {0, 1, 4},
+                lower_tiles[] = {2, 3, 5};
   if (rows <= amx_rows) {
-    for (const int tile : {0, 1, 2, 3, 4}) config.rows[tile] = upper;
+    for (const int tile : flat_tiles) config.rows[tile] = upper;
   } else {
-    for (const int tile : {0, 1, 4}) config.rows[tile] = upper;
-    for (const int tile : {2, 3, 5}) config.rows[tile] = lower;
+    for (const int tile : upper_tiles) config.rows[tile] = upper;
+    for (const int tile : lower_tiles) config.rows[tile] = lower;
   }
   _tile_loadconfig(&config);
 }

@@ -13,6 +13,9 @@ const { ResponsesWS } = require('openai/resources/responses/ws');
 const client = new OpenAI({ baseURL: base + '/v1', apiKey: 'none', maxRetries: 0, timeout: 60000 });
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
+const upload = async (lines, name) =>
+  client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), name), purpose: 'batch' });
+
 async function models() {
   const ids = [];
   for await (const entry of client.models.list()) ids.push(entry.id);
@@ -44,7 +47,7 @@ async function filesAndBatch() {
     custom_id: `n-${i}`, method: 'POST', url: '/v1/chat/completions',
     body: { model, max_tokens: 16, messages: [{ role: 'user', content: `What is number ${i}?` }] },
   }));
-  const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'q.jsonl'), purpose: 'batch' });
+  const file = await upload(lines, 'q.jsonl');
   let batch = await client.batches.create({
     input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h',
   });
@@ -54,7 +57,8 @@ async function filesAndBatch() {
   }
   assert.equal(batch.status, 'completed');
   assert.equal(batch.request_counts.completed, 20);
-  const output = (await (await client.files.content(batch.output_file_id)).text()).trim().split('\n').map((l) => JSON.parse(l));
+  const content = await (await client.files.content(batch.output_file_id)).text();
+  const output = content.trim().split('\n').map((line) => JSON.parse(line));
   assert.deepEqual(output.map((o) => o.custom_id), [...Array(20).keys()].map((i) => `n-${i}`));
 }
 
@@ -63,8 +67,10 @@ async function batchCancel() {
     custom_id: `c-${i}`, method: 'POST', url: '/v1/completions',
     body: { model, prompt: `${i}`, max_tokens: 400, ignore_eos: true },
   }));
-  const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'c.jsonl'), purpose: 'batch' });
-  let batch = await client.batches.create({ input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h' });
+  const file = await upload(lines, 'c.jsonl');
+  let batch = await client.batches.create({
+    input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h',
+  });
   while (batch.status === 'validating') batch = await client.batches.retrieve(batch.id);
   batch = await client.batches.cancel(batch.id);
   for (let i = 0; i < 600 && batch.status !== 'cancelled'; ++i) {

@@ -99,7 +99,8 @@ TEST_CASE("every cut of a header is refused") {
 TEST_CASE("what the guard refuses, the server refuses, and closes the connection") {
   tests::Service service;
   for (const auto& one : cases()) {
-    if (one.status == 0 || one.header.size() > 16384) continue;
+    // To a server, bytes behind a header are a body or the next request.
+    if (one.status == 0 || one.name == std::string("bytes behind the header")) continue;
     INFO(one.name);
     auto client = service.connect();
     client.send(one.header + "GET /livez HTTP/1.1\r\n" + host + "\r\n");
@@ -155,7 +156,7 @@ TEST_CASE("chunked bodies have bounds") {
   CHECK(status_of("5;" + std::string(20000, 'x')) == 400);
   CHECK(status_of("0\r\n" + std::string(20000, 'x')) == 400);
   CHECK(status_of("zz\r\n") == 400);
-  CHECK(status_of("5\r\nhelloXX") == 400);
+  CHECK(status_of("5\r\nhelloXX0\r\n\r\n") == 400);
 }
 
 }  // namespace tandem::net

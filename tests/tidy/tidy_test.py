@@ -33,7 +33,7 @@ LAYERS = {
     "tests": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim",
               "cli", "bench"],
     "examples": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim",
-                 "tests/support"],
+                 "cli/client", "tests/support"],
 }
 # Files that see more than their folder does.
 EXCEPTIONS = {"net/bridge": ["actors", "caf"], "net/server": ["caf"]}
@@ -203,13 +203,13 @@ PLANTED = {
     "docs/clean.md": ("A path such as build/release or example.org/home/page is fine.\n", set()),
     "policy/up.cpp": (SOURCE + '#include "model/tokenizer.hpp"\n', {"layer"}),
     "core/up.cpp": (SOURCE + '#include "policy/kv_ledger.hpp"\n', {"layer"}),
-    "api/up.cpp": (SOURCE + '#include "model/tokenizer.hpp"\n', {"layer"}),
+    "api/up.cpp": (SOURCE + '#include "policy/kv_ledger.hpp"\n', {"layer"}),
     "model/up.cpp": (SOURCE + '#include "gpu/backend.hpp"\n', {"layer"}),
     "store/up.cpp": (SOURCE + '#include "model/tokenizer.hpp"\n', {"layer"}),
     "gpu/up.cpp": (SOURCE + '#include "actors/messages.hpp"\n', {"layer"}),
     "actors/deep.cpp": (SOURCE + '#include "gpu/host/host_backend.hpp"\n', {"layer"}),
     "actors/side.cpp": (SOURCE + '#include "net/server.hpp"\n', {"layer"}),
-    "net/actor.cpp": (SOURCE + '#include "actors/messages.hpp"\n', {"layer"}),
+    "net/actor.cpp": (SOURCE + '#include "actors/runtime.hpp"\n', {"layer"}),
     "config/up.cpp": (SOURCE + '#include "cli/serve.hpp"\n', {"layer"}),
     "net/angle.cpp": (SOURCE + "#include <core/units.hpp>\n", {"include"}),
     "net/relative.cpp": (SOURCE + '#include "codec.hpp"\n', {"include"}),
