@@ -188,7 +188,8 @@ Key list(std::string name, std::size_t longest, Field field, std::string reason)
   };
   key.get = [=](const Config& config) {
     std::string all;
-    for (const auto& value : read(field, config)) all += (all.empty() ? "" : ", ") + yaml_quoted(value);
+    for (const auto& value : read(field, config))
+      all += (all.empty() ? "" : ", ") + yaml_quoted(value);
     return "[" + all + "]";
   };
   return key;

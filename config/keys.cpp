@@ -47,7 +47,7 @@ std::vector<Key> device_keys() {
              "says which; cuda is refused, since this version serves on the host alone."),
       integer("threads", 0, 1024, TANDEM_FIELD(host.threads),
               "Threads of the host device. 0: one per core. Fewer leave room for neighbours."),
-      one_of("kernels", {"auto", "avx512_bf16", "avx512", "avx2", "portable"},
+      one_of("kernels", {"auto", "amx_bf16", "avx512_bf16", "avx512", "avx2", "portable"},
              TANDEM_FIELD(host.kernels),
              "Instruction set of the host device. auto takes the best of this CPU; the others are "
              "for comparisons."),

@@ -100,6 +100,7 @@ struct Bridge::Hub {
   void fail_calls(const Error& reason);
   void fail_waiting(const Error& reason);
   void actor_down(bool is_intake);
+  void bridge_down();
 };
 
 void Bridge::Hub::accepted(std::uint64_t ticket, const msg::Accepted& accepted) {
@@ -195,11 +196,22 @@ void Bridge::Hub::actor_down(bool is_intake) {
     fail_waiting(unreachable("offline queue"));
 }
 
+/// Only a bug, or memory running out, ends the bridge before stop().
+void Bridge::Hub::bridge_down() {
+  if (is_closed) return;
+  spdlog::error("front_actor_down actor=bridge");
+  intake_down = queue_down = true;
+  fail_calls(unreachable("bridge"));
+  fail_waiting(unreachable("bridge"));
+}
+
 namespace {
 
 BridgeActor::behavior_type bridge_actor(Self self, Bridge::Hub* hub, IoPtr io,
                                         caf::actor_addr intake, caf::actor_addr queue) {
   install_handlers(self);
+  // After stop() the io_context runs no more, and what is posted is never looked at.
+  self->attach_functor([hub, io] { asio::post(*io, [hub] { hub->bridge_down(); }); });
   self->monitor(intake);
   self->monitor(queue);
   self->set_down_handler([hub, io, intake](const caf::down_msg& down) {

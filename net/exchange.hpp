@@ -71,6 +71,7 @@ class Exchange {
   std::string header(int status, std::string_view content_type, const Fields& fields,
                      std::optional<std::uint64_t> length);
 
+  const ActiveCall active_{services};  ///< until the reply has left
   RequestParser& parser_;
   const SteadyTime started_ = std::chrono::steady_clock::now();
   int status_ = 0;

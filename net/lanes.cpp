@@ -16,7 +16,8 @@ using std::chrono::steady_clock;
 
 struct Lanes::Response {
   Response(Services& services, api::CreateResponse event, Signal& wake)
-      : event_id(std::move(event.event_id)),
+      : active(services),
+        event_id(std::move(event.event_id)),
         events(event.parsed.call, std::move(event.stream_id), std::time(nullptr),
                event.parsed.echo),
         call(services, std::move(event.parsed.call), wake) {}
@@ -25,6 +26,7 @@ struct Lanes::Response {
     return flex_deadline != never && !call.begun() && !call.error();
   }
 
+  const ActiveCall active;
   const std::string event_id;
   api::ResponseEvents events;
   StreamedCall call;

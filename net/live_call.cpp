@@ -19,7 +19,7 @@ std::size_t memory_of(const api::Delta& delta) {
 }  // namespace
 
 LiveCall::LiveCall(Services& services, GenerateCall call, Signal& wake)
-    : services_(services), wake_(wake), active_(services), call_(std::move(call)) {}
+    : services_(services), wake_(wake), call_(std::move(call)) {}
 
 void LiveCall::submit(std::string request_id) {
   subscription_ = services_.bridge.submit({call_, {}, std::move(request_id)}, *this);

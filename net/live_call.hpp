@@ -54,7 +54,6 @@ class LiveCall : private TokenListener {
   void on_failed(const Error& reason) final { fail(reason); }
 
   Signal& wake_;
-  ActiveCall active_;
   const GenerateCall call_;
   std::vector<AcceptedChoice> choices_;
   std::unique_ptr<Bridge::Subscription> subscription_;

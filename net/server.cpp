@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "api/ids.hpp"
+#include "net/connection.hpp"
 #include "net/exchange.hpp"
 #include "net/services.hpp"
 #include "net/sessions.hpp"
@@ -38,7 +39,9 @@ struct Server::State {
   std::optional<Services> services;
   std::optional<tcp::acceptor> acceptor;
   tcp::endpoint endpoint;
+  static constexpr std::uint32_t max_refused_at_once = 64;
   std::uint32_t connections = 0;
+  std::uint32_t refused = 0;  ///< connections beyond the limit that are being told so
   std::thread thread;
   std::future<void> thread_ended;
   bool stopped = false;
@@ -53,6 +56,8 @@ void log_thrown(const std::exception_ptr& thrown) {
     std::rethrow_exception(thrown);
   } catch (const std::exception& e) {
     spdlog::error("session_threw what=\"{}\"", e.what());
+  } catch (...) {
+    spdlog::error("session_threw what=unknown");
   }
 }
 
@@ -125,22 +130,23 @@ asio::awaitable<void> Server::State::accept_connections() {
 }
 
 asio::awaitable<void> Server::State::serve(tcp::socket socket) {
-  if (connections >= services->options.max_connections) {
-    // What does not fit the fresh socket's buffer at once is not worth waiting for.
-    const Rejection full{503, "the service has as many connections as it takes; try again later"};
-    const auto reply = refusal(*services, full, api::random_id("req_"));
-    error_code ignored;
-    socket.non_blocking(true, ignored);
-    socket.write_some(asio::buffer(reply), ignored);
-    socket.shutdown(tcp::socket::shutdown_send, ignored);
+  struct Count {
+    explicit Count(std::uint32_t& counted) : count(counted) { ++count; }
+    ~Count() { --count; }
+    std::uint32_t& count;
+  };
+  if (connections < services->options.max_connections) {
+    const Count one(connections);
+    co_await serve_http(*services, std::move(socket));
     co_return;
   }
-  ++connections;
-  struct Leave {
-    std::uint32_t& count;
-    ~Leave() { --count; }
-  } leave{connections};
-  co_await serve_http(*services, std::move(socket));
+  if (refused >= max_refused_at_once) co_return;  // closed without a word
+  const Count one(refused);
+  const auto connection = std::make_shared<Connection>(*io, std::move(socket));
+  const Rejection full{503, "the service has as many connections as it takes; try again later"};
+  connection->send(refusal(*services, full, api::random_id("req_")));
+  const bool sent = co_await connection->drain_to(0, std::chrono::seconds(1));
+  if (sent) co_await connection->close_gently();
 }
 
 /// Politely first, for a moment; then at once.
@@ -218,7 +224,7 @@ void Server::stop() {
   state_->thread.join();
   state_->services->bridge.stop();
   state_->acceptor.reset();
-  if (state_->connections == 0)
+  if (state_->connections + state_->refused == 0)
     state_->services.reset();
   else
     (void)state_.release();  // suspended sessions still point to it

@@ -72,7 +72,7 @@ class Server {
   [[nodiscard]] std::uint16_t port() const;
   /// "127.0.0.1:8000", "[::1]:8000"
   [[nodiscard]] std::string address() const;
-  /// Calls (HTTP or WebSocket) that are being answered now. Any thread.
+  /// Calls (HTTP or WebSocket) that are being answered now, to the last byte. Any thread.
   [[nodiscard]] std::uint64_t active_calls() const;
 
   /// /readyz fails from now on, connections close after the reply they wait for, WebSockets close

@@ -62,7 +62,7 @@ struct Services {
   }
 };
 
-/// Counts one call as active while it lives.
+/// Counts one call as active while it is answered.
 class ActiveCall {
  public:
   explicit ActiveCall(Services& services) : count_(services.active_calls) { ++count_; }

@@ -70,8 +70,9 @@ class WsSession final : public Session, public std::enable_shared_from_this<WsSe
   const std::string id_;
   websocket::stream<tcp::socket, false> stream_;  ///< without permessage-deflate
   Signal changed_;
-  std::optional<Lanes> lanes_;      ///< none: the connection has ended
-  std::deque<std::string> frames_;  ///< the first one is on its way if `writing_`
+  std::optional<Lanes> lanes_;        ///< none: the connection has ended
+  std::deque<std::string> frames_;    ///< the first one is on its way if `writing_`
+  std::optional<ActiveCall> active_;  ///< while `frames_` holds something
   SteadyTime last_progress_{};
   bool writing_ = false, draining_ = false, closing_ = false;
 };
@@ -173,6 +174,7 @@ asio::awaitable<void> WsSession::write_messages() {
 /// One message per frame of the queue; each end starts the next.
 void WsSession::start_writing() {
   writing_ = true;
+  if (!active_) active_.emplace(services_);
   last_progress_ = steady_clock::now();
   stream_.async_write(asio::buffer(frames_.front()),
                       [self = shared_from_this()](error_code failed, std::size_t) {
@@ -180,6 +182,8 @@ void WsSession::start_writing() {
                         self->frames_.pop_front();
                         if (!failed && !self->over() && !self->frames_.empty())
                           self->start_writing();
+                        else
+                          self->active_.reset();
                         self->changed_.raise();
                       });
 }

@@ -25,6 +25,9 @@ constexpr int vectors_for([[maybe_unused]] int rows) {
 /// K in words per block: short enough that it stays in the L1 cache beside the rows.
 constexpr int64_t block_words = 96;
 
+/// How far in front of itself, in words, a lone tile asks for its panel.
+constexpr int64_t near_words = 512;
+
 /// Calls body.template run<rows>() for a `rows` that is known at run time, 1 .. tile_rows.
 template <class Body, int Rows = tile_rows>
 TANDEM_INLINE void with_rows(int64_t rows, const Body& body) {
@@ -41,18 +44,18 @@ TANDEM_INLINE int64_t next_tile(int64_t left) {
 }
 
 /// sums[r][v] += a[r, 0 .. words) * columns(v)[0 .. words): `columns(v)` is the address of a
-/// vector of words of k 0; the next k is `stride` words further.
-template <class Format, int Rows, int Vectors, class Columns>
+/// vector of words of k 0; the next k is `stride` words further. Meanwhile asks for `Lines` cache
+/// lines per word of k, from `next` on.
+template <class Format, int Rows, int Vectors, int Lines = 0, class Columns>
 TANDEM_INLINE void accumulate(Vector (&sums)[Rows][Vectors], const uint32_t* a, int64_t a_stride,
                               int64_t words, int64_t stride, const Columns& columns,
-                              int64_t ahead = 0) {
+                              const uint32_t* next = nullptr) {
   for (int64_t k = 0; k < words; ++k) {
+#pragma GCC unroll 4
+    for (int line = 0; line < Lines; ++line) prefetch(next + (k * Lines + line) * 16);
     Words weights[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) {
-      weights[v] = load<Words>(columns(v) + k * stride);
-      if (ahead != 0 && v * LANES % 16 == 0) prefetch(columns(v) + k * stride + ahead);
-    }
+    for (int v = 0; v < Vectors; ++v) weights[v] = load<Words>(columns(v) + k * stride);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const auto pair = a[r * a_stride + k];
@@ -75,7 +78,8 @@ struct GemmTile {
   float* out;
   int64_t out_stride;
   Finish finish;
-  int64_t ahead;
+  const uint32_t* next;  ///< what to ask for meanwhile, if anything
+  int lines;             ///< of it, per word of k
 
   template <int Rows>
   TANDEM_INLINE void run() const {
@@ -84,10 +88,21 @@ struct GemmTile {
       Vector sums[Rows][vectors] = {};
       const auto* base = panel + c;
       const auto columns = [base](int v) { return base + v * LANES; };
-      if (ahead != 0)
-        accumulate<Format, Rows, vectors>(sums, a, a_stride, words, panel_columns, columns, 2048);
+      const auto fill = [&]<int Lines> {
+        accumulate<Format, Rows, vectors, Lines>(sums, a, a_stride, words, panel_columns, columns,
+                                                 next + c);
+      };
+      // Sets that pass over a panel several times ask for a part of the lines each time.
+      constexpr int passes = panel_columns / (vectors * LANES);
+      constexpr int most = passes >= 4 ? 1 : 4 / passes;
+      if (lines == 0)
+        fill.template operator()<0>();
+      else if (lines == 1 || most == 1)
+        fill.template operator()<1>();
+      else if (lines == 2 || most == 2)
+        fill.template operator()<2>();
       else
-        accumulate<Format, Rows, vectors>(sums, a, a_stride, words, panel_columns, columns);
+        fill.template operator()<most>();
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 8
@@ -107,20 +122,29 @@ struct GemmTile {
 
 template <class Format>
 TANDEM_INLINE void multiply(const GemmArgs& args, float* out, int64_t out_stride, Finish finish) {
+  const int64_t tiles = (args.rows + tile_rows - 1) / tile_rows;
+  // With one tile the next lines are asked for just in time; with several the tiles share out the
+  // next block, so that memory is busy while the arithmetic is.
+  const int lines = tiles == 1 ? 4 : tiles <= 3 ? 2 : 1;
   for (int64_t k = 0; k < args.words; k += block_words) {
     const int64_t words = args.words - k < block_words ? args.words - k : block_words;
-    for (int64_t r = 0; r < args.rows;) {
+    const uint32_t* block = args.panel + k * panel_columns;
+    for (int64_t r = 0, index = 0; r < args.rows; ++index) {
       const int64_t rows = next_tile(args.rows - r);
-      // The first tile brings the panel in; the others find it in the cache.
+      const bool asks = index * lines < 4;
+      const auto* next = tiles == 1 ? block + near_words
+                                    : block + block_words * panel_columns +
+                                          index * lines * words * 16;
       const GemmTile<Format> tile{args.a + r * args.a_stride + k,
                                   args.a_stride,
-                                  args.panel + k * panel_columns,
+                                  block,
                                   words,
                                   args.bias,
                                   out + r * out_stride,
                                   out_stride,
                                   k > 0 ? Finish::add : finish,
-                                  r == 0 ? 1 : 0};
+                                  next,
+                                  asks ? lines : 0};
       with_rows(rows, tile);
       r += rows;
     }

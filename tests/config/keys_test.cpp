@@ -8,6 +8,7 @@
 
 #include "config/load.hpp"
 #include "config/values.hpp"
+#include "gpu/host/kernels.hpp"
 #include "policy/iteration_planner.hpp"
 
 using namespace tandem;
@@ -99,6 +100,15 @@ TEST_CASE("the scheduling policies that may be named are those that exist") {
   }
   const auto unknown = policy::make_planner("no_such_policy");
   REQUIRE_FALSE(unknown.has_value());
+}
+
+TEST_CASE("every kernel set that this CPU has may be named") {
+  const auto* key = config::find_key("kernels");
+  config::Config changed;
+  for (const auto* table : gpu::supported_kernels()) {
+    INFO(table->name);
+    CHECK(key->set(changed, {std::string(table->name)}));
+  }
 }
 
 TEST_CASE("sizes are read and written in both unit systems") {
