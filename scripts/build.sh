@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 preset=${1:?usage: scripts/build.sh PRESET [TARGET…]}
 shift
 
+# The cache finds a file again from any clone of the same text.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 cores=$(nproc)
 memory_kb=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
 by_memory=$((memory_kb / 1500000))

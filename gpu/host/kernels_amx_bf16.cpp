@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t amx_rows = 16;      ///< of a tile
 constexpr int64_t amx_words = 16;     ///< of k per tile
 constexpr size_t panel_bytes = 256;   ///< from word to word of a panel
-constexpr int64_t ahead_words = 128;  ///< how far in front of a short product lines are asked for
+constexpr int64_t ahead_words = 16;   ///< how far in front of a short product lines are asked for
 
 /// What ldtilecfg reads.
 struct alignas(64) TileConfig {
@@ -47,6 +47,12 @@ TANDEM_INLINE void configure(int64_t rows) {
   _tile_loadconfig(&config);
 }
 
+/// Asks for 16 of the 64 cache lines that one step of k reads.
+TANDEM_INLINE void ask_for_quarter(const uint32_t* lines) {
+#pragma GCC unroll 16
+  for (int line = 0; line < 16; ++line) prefetch(lines + line * 16);
+}
+
 /// Up to 16 rows: limited by the bytes of the panel.
 TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float* out,
                                  int64_t out_stride) {
@@ -58,15 +64,18 @@ TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float*
   _tile_zero(3);
   for (int64_t k = 0; k < args.words; k += amx_words) {
     const uint32_t* panel = args.panel + k * panel_columns;
-    for (int64_t line = 0; line < amx_words * panel_columns; line += 16)
-      prefetch(panel + ahead_words * panel_columns + line);
+    const uint32_t* next = panel + ahead_words * panel_columns;
     _tile_loadd(4, a + k, a_bytes);
+    ask_for_quarter(next);
     _tile_loadd(5, panel, panel_bytes);
     _tile_dpbf16ps(0, 4, 5);
+    ask_for_quarter(next + 256);
     _tile_loadd(6, panel + 16, panel_bytes);
     _tile_dpbf16ps(1, 4, 6);
+    ask_for_quarter(next + 512);
     _tile_loadd(7, panel + 32, panel_bytes);
     _tile_dpbf16ps(2, 4, 7);
+    ask_for_quarter(next + 768);
     _tile_loadd(5, panel + 48, panel_bytes);
     _tile_dpbf16ps(3, 4, 5);
   }
