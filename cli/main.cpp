@@ -28,7 +28,7 @@ std::vector<std::pair<const config::Key*, CLI::Option*>> add_keys(CLI::App& app)
     const std::string description =
         first_sentence(key.reason) + " [" + key.allowed + "; default " + key.get(defaults) + "]";
     auto* option = app.add_option(key.flag(), description);
-    option->group(key.section);
+    option->group(key.section)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     if (key.kind == config::KeyKind::flag) option->expected(0, 1);
     options.emplace_back(&key, option);
   }
@@ -62,6 +62,8 @@ Command add_serve(CLI::App& root) {
             for (const auto& [key, option] : options) {
               if (option->count() == 0) continue;
               auto values = option->results();
+              // The last of a repeated option counts.
+              if (values.size() > 1) values = {values.back()};
               // A flag without a value means yes.
               if (key->kind == config::KeyKind::flag && (values.empty() || values[0].empty()))
                 values = {"true"};

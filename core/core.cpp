@@ -1,4 +1,5 @@
-// The few functions of core/ that are not inline: names of enumerators, and how a bug ends the process.
+// The few functions of core/ that are not inline: names of enumerators, and how a bug ends the
+// process.
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>

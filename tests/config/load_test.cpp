@@ -203,7 +203,7 @@ TEST_CASE("the process's own variables are read") {
 
 TEST_CASE("what --print-config prints loads back to the same values, with each origin shown") {
   Given given(
-      "model: m\nserved_model_name: 'a \"b\" \\ c'\nport: 8001\nhost: '::1'\n"
+      "model: m\ndata_dir: /d\nserved_model_name: 'a \"b\" \\ c'\nport: 8001\nhost: '::1'\n"
       "flex_wait_seconds: 1.25\nallowed_origins: [x, y]\n");
   given.sources.command_line = {{"threads", {"3"}}};
   const auto first = config::load(given.sources);

@@ -1,3 +1,4 @@
+// What the header guard must refuse, request by request, and what it must let through.
 #include "net/header_guard.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,3 +1,4 @@
+// The multipart reader: whatever the pieces in which a body arrives, the parts are the same.
 #include "net/multipart.hpp"
 
 #include <catch2/catch.hpp>
