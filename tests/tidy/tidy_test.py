@@ -24,16 +24,47 @@ LAYERS = {
     "store": ["core"],
     "api": ["core", "model", "store/store.hpp"],
     "actors": ["core", "model", "policy", "api", "gpu/backend.hpp", "store/store.hpp"],
-    "net": ["core", "api", "model", "store/store.hpp", "actors/protocols.hpp",
-            "actors/messages.hpp", "actors/served_model.hpp"],
+    "net": [
+        "core",
+        "api",
+        "model",
+        "store/store.hpp",
+        "actors/protocols.hpp",
+        "actors/messages.hpp",
+        "actors/served_model.hpp",
+    ],
     "config": ["core", "model", "policy", "gpu", "store", "api", "actors", "net"],
     "sim": ["core", "model", "policy", "gpu", "store", "api", "actors"],
     "cli": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim"],
     "bench": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim"],
-    "tests": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim",
-              "cli", "bench"],
-    "examples": ["core", "model", "policy", "gpu", "store", "api", "actors", "net", "config", "sim",
-                 "cli/client", "tests/support"],
+    "tests": [
+        "core",
+        "model",
+        "policy",
+        "gpu",
+        "store",
+        "api",
+        "actors",
+        "net",
+        "config",
+        "sim",
+        "cli",
+        "bench",
+    ],
+    "examples": [
+        "core",
+        "model",
+        "policy",
+        "gpu",
+        "store",
+        "api",
+        "actors",
+        "net",
+        "config",
+        "sim",
+        "cli/client",
+        "tests/support",
+    ],
 }
 # Files that see more than their folder does.
 EXCEPTIONS = {"net/bridge": ["actors", "caf"], "net/server": ["caf"]}
@@ -54,15 +85,21 @@ BANNED_HEADERS = {
     "future": (["policy", "api", "actors", "sim"], "send a message"),
     "fstream": (["policy", "api"], "policies read no files"),
     "filesystem": (["policy"], "policies read no files"),
-    "iostream": (["policy", "core", "model", "gpu", "store", "api", "actors", "net"],
-                 "only programs print"),
+    "iostream": (
+        ["policy", "core", "model", "gpu", "store", "api", "actors", "net"],
+        "only programs print",
+    ),
 }
 # regular expression on code: (rule, folders, what to do instead)
 BANNED_CODE = [
     (r"_clock\s*::\s*now\s*\(", "clock", ["policy"], "take the time as an argument"),
     (r"\bstd::random_device\b|\bs?rand\s*\(", "chance", ["policy"], "take a seed as an argument"),
-    (r"\bstd::this_thread::sleep", "sleep", ["policy", "actors", "sim", "net", "api", "core"],
-     "use a delayed message or a timer"),
+    (
+        r"\bstd::this_thread::sleep",
+        "sleep",
+        ["policy", "actors", "sim", "net", "api", "core"],
+        "use a delayed message or a timer",
+    ),
 ]
 
 SOURCES = {".cpp", ".hpp", ".cu", ".cuh", ".py", ".sh", ".mjs", ".js"}
@@ -71,8 +108,11 @@ HEADERS = {".hpp", ".cuh"}
 TEXT = SOURCES | {".md", ".txt", ".cmake", ".yaml", ".yml", ".json", ".jsonl", ".toml", ""}
 SKIPPED = {"build", "data", ".git", "node_modules", "__pycache__", ".venv", ".cache"}
 # Paths of somebody's own machine, put together here so that this file does not hold one.
-MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:" + "|".join(["wo" + "rk", "ro" + "ot", "ho" + "me",
-                                                          "Us" + "ers"]) + r")/[\w.]")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~-])/(?:"
+    + "|".join(["wo" + "rk", "ro" + "ot", "ho" + "me", "Us" + "ers"])
+    + r")/[\w.]"
+)
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -83,8 +123,12 @@ def folder_of(path, folders):
 
 
 def exceptions_of(path):
-    return [extra for stem, extras in EXCEPTIONS.items()
-            if path.split(".")[0] == stem for extra in extras]
+    return [
+        extra
+        for stem, extras in EXCEPTIONS.items()
+        if path.split(".")[0] == stem
+        for extra in extras
+    ]
 
 
 def check_include(path, kind, target):
@@ -97,8 +141,9 @@ def check_include(path, kind, target):
             found.append(("include", f"<{target}> is ours, write it in quotes"))
         allowed = [top] + LAYERS[top] + exceptions_of(path)
         if not any(target == a or target.startswith(a + "/") for a in allowed):
-            found.append(("layer", f'{top} may not include "{target}"; it sees '
-                                   f"{', '.join(allowed)}"))
+            found.append(
+                ("layer", f'{top} may not include "{target}"; it sees ' f"{', '.join(allowed)}")
+            )
     elif kind == '"':
         found.append(("include", f'"{target}" does not begin at the root of the repository'))
     for banned, (folders, instead) in BANNED_HEADERS.items():
