@@ -71,7 +71,7 @@ def learning_rate(share, peak):
 
 
 def train(args, model, bpe, topics):
-    """Rows of 256 tokens at first, of 1024 for the last fifth: long reach is learned last."""
+    """Rows of 256 tokens, and every third step of 1024, so that it learns to look far back."""
     matrices = [p for name, p in model.named_parameters() if p.dim() > 1 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.dim() == 1 or "embed" in name]
     optimizers = [torch.optim.Muon(matrices, lr=args.peak, weight_decay=0.01, momentum=0.95),
@@ -88,7 +88,7 @@ def train(args, model, bpe, topics):
         for optimizer, peak in zip(optimizers, peaks):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(share, peak)
-        batch = next(short if share < 0.8 else long)
+        batch = next(long if step % 3 == 2 else short)
         loss = loss_of(model, batch)
         model.zero_grad(set_to_none=True)
         loss.backward()
