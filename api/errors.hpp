@@ -1,5 +1,5 @@
 // Errors as OpenAI's clients expect them: four keys, all always there, and a status that tells the
-// client whether to try again (api.md §1.4).
+// client whether to try again.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Batches on the wire: the call that creates one, and the lines of its input file (api.md §1.2).
+// Batches on the wire: the call that creates one, and the lines of its input file.
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>

@@ -21,5 +21,8 @@ ticks() { awk '{print $14 + $15}' "/proc/$service/stat"; }
 before=$(ticks)
 sleep "$seconds"
 used=$(($(ticks) - before))
-awk -v used="$used" -v hz="$(getconf CLK_TCK)" -v seconds="$seconds" -v threads="$(ls /proc/$service/task | wc -l)" \
-  'BEGIN {printf "idle: %.2f s of CPU in %d s = %.2f %% of one core, %d threads\n", used / hz, seconds, 100 * used / hz / seconds, threads}'
+threads=$(ls "/proc/$service/task" | wc -l)
+awk -v used="$used" -v hz="$(getconf CLK_TCK)" -v seconds="$seconds" -v threads="$threads" 'BEGIN {
+  printf "idle: %.2f s of CPU in %d s = %.2f %% of one core, %d threads\n",
+    used / hz, seconds, 100 * used / hz / seconds, threads
+}'

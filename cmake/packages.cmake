@@ -28,3 +28,17 @@ add_library(tandem_asio STATIC cmake/boost_asio.cpp)
 target_compile_definitions(tandem_asio PUBLIC BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION
                            BOOST_ASIO_NO_DEPRECATED)
 target_link_libraries(tandem_asio PUBLIC Boost::headers Threads::Threads)
+
+# Tests are written for Catch2 2.13 (Debian 12). Where the distribution has version 3 (Ubuntu 24.04),
+# a header of the old name stands in front of it.
+if(TANDEM_TESTS)
+  add_library(tandem_catch2 INTERFACE)
+  find_path(catch2_single_header catch2/catch.hpp)
+  if(NOT catch2_single_header)
+    find_package(Catch2 3 REQUIRED)
+    file(WRITE ${CMAKE_BINARY_DIR}/compat/catch2/catch.hpp
+         "#pragma once\n#include <catch2/catch_all.hpp>\nusing Catch::Approx;\n")
+    target_include_directories(tandem_catch2 SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/compat)
+    target_link_libraries(tandem_catch2 INTERFACE Catch2::Catch2WithMain)
+  endif()
+endif()

@@ -19,7 +19,7 @@ namespace tandem {
 enum class RequestClass : std::uint8_t { online, offline };
 std::string_view to_string(RequestClass request_class);
 
-/// How a token is drawn from logits. Ranges are those of api.md §1.3 and are checked at the edge.
+/// How a token is drawn from logits. Ranges are those of OpenAI's API, checked at the edge.
 struct SamplingParams {
   float temperature = 1.0F;  ///< 0 is greedy
   std::int32_t top_k = 0;    ///< 0 is off

@@ -1,5 +1,5 @@
 // Batches: creation, reading, cancelling, and the frame of validation. The states and what moves a
-// batch between them are those of api.md §1.2.
+// batch between them are those of OpenAI's Batch API.
 #include "store/state.hpp"
 
 namespace tandem::store {

@@ -1,7 +1,7 @@
 // Durable files, batches, items and results: one SQLite database and a folder of file contents,
 // owned by one process. Items are claimed with a fencing token; a result is recorded only if the
 // token still holds, in one transaction with the item's state, so each item gets exactly one result
-// whatever dies when (reliability.md §2.2). Not thread-safe: the offline queue actor is its only
+// whatever dies when. Not thread-safe: the offline queue actor is its only
 // user. Every method blocks on the disk. A failure of disk or database is Errc::storage_failed,
 // leaves what was stored as it was, and the call may be repeated when the cause is gone.
 #pragma once

@@ -21,7 +21,7 @@ struct Row {
   bool permanent;
 };
 
-// api.md §1.4
+// As OpenAI documents its errors.
 const Row rows[] = {
     {Errc::invalid_value, 400, "invalid_request_error", "invalid_value", true},
     {Errc::unsupported, 400, "invalid_request_error", "unsupported_parameter", true},
