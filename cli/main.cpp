@@ -169,7 +169,10 @@ int run(int argc, char** argv) {
     root.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return root.exit(e);
-    print_error(e.what());
+    const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
+    print_error(no_command ? "'" + std::string(argv[1]) +
+                                 "' is no command; there are serve, chat, bench and version"
+                           : e.what());
     if (commands.front().app->parsed() && dynamic_cast<const CLI::ExtrasError*>(&e))
       suggest(argc, argv);
     std::fprintf(stderr, "tandem: see tandem --help, tandem serve --help\n");
