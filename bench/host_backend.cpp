@@ -8,6 +8,7 @@
 #include "gpu/host/host_backend.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -64,47 +65,56 @@ __attribute__((target("avx2"))) std::uint32_t read_words(const std::uint32_t* fr
   return total;
 }
 
-/// Bytes per second, reading `bytes` of huge pages again and again with all threads.
+/// Bytes per second, reading `bytes` of huge pages again and again with all threads; the best
+/// stretch of 32 MiB counts.
 double read_bandwidth(gpu::ThreadPool& pool, std::size_t bytes, double seconds) {
-  constexpr std::size_t piece = 1 << 18;  // words: 1 MiB
+  constexpr std::size_t piece = 1 << 17;  // words: 512 KiB
+  constexpr std::int64_t stretch = 64;    // pieces
   gpu::AlignedBuffer<std::uint32_t> buffer(bytes / 4 / piece * piece);
   touch_pages(buffer);
   std::atomic<std::uint32_t> sink{0};
   const auto pieces = static_cast<std::int64_t>(buffer.size() / piece);
+  std::int64_t first = 0;
   const double best = best_time(seconds, [&] {
-    pool.run(pieces, [&](std::int64_t i) {
-      sink += read_words(buffer.data() + static_cast<std::size_t>(i) * piece, piece);
+    pool.run(stretch, [&](std::int64_t i) {
+      const auto at = static_cast<std::size_t>((first + i) % pieces);
+      sink += read_words(buffer.data() + at * piece, piece);
     });
+    first = (first + stretch) % pieces;
   });
-  return static_cast<double>(buffer.bytes()) / best;
+  return static_cast<double>(stretch * piece * 4) / best;
 }
 
-constexpr std::int64_t peak_rounds = 200'000;
+constexpr std::int64_t peak_rounds = 20'000;
 
-// 20 chains: more than latency times width. The assembler text keeps the compiler from thinning
+// Ten chains: more than latency times width. As assembler text, so that the compiler cannot thin
 // them out.
-#define TANDEM_CHAINS(instruction, registers) \
-  for (std::int64_t i = 0; i < peak_rounds; ++i) asm volatile(registers(instruction));
 #define TANDEM_ONE(instruction, r, n) instruction " %%" r "1, %%" r "2, %%" r #n "\n"
-#define TANDEM_TEN(instruction, r)                                                              \
-  TANDEM_ONE(instruction, r, 3)                                                                 \
-  TANDEM_ONE(instruction, r, 4) TANDEM_ONE(instruction, r, 5) TANDEM_ONE(instruction, r, 6)     \
-      TANDEM_ONE(instruction, r, 7) TANDEM_ONE(instruction, r, 8) TANDEM_ONE(instruction, r, 9) \
-          TANDEM_ONE(instruction, r, 10) TANDEM_ONE(instruction, r, 11)                         \
-              TANDEM_ONE(instruction, r, 12)
-#define TANDEM_CLOBBERS(r) r "3", r "4", r "5", r "6", r "7", r "8", r "9", r "10", r "11", r "12"
+#define TANDEM_TEN(instruction, r) \
+  TANDEM_ONE(instruction, r, 3)    \
+  TANDEM_ONE(instruction, r, 4)    \
+  TANDEM_ONE(instruction, r, 5)    \
+  TANDEM_ONE(instruction, r, 6)    \
+  TANDEM_ONE(instruction, r, 7)    \
+  TANDEM_ONE(instruction, r, 8)    \
+  TANDEM_ONE(instruction, r, 9)    \
+  TANDEM_ONE(instruction, r, 10)   \
+  TANDEM_ONE(instruction, r, 11)   \
+  TANDEM_ONE(instruction, r, 12)
+#define TANDEM_CLOBBERS \
+  "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12"
 
-__attribute__((target("avx512f"))) void run_dpbf16() {
+void run_dpbf16() {
   for (std::int64_t i = 0; i < peak_rounds; ++i)
-    asm volatile(TANDEM_TEN("vdpbf16ps", "zmm")::: TANDEM_CLOBBERS("xmm"));
+    asm volatile(TANDEM_TEN("vdpbf16ps", "zmm")::: TANDEM_CLOBBERS);
 }
-__attribute__((target("avx512f"))) void run_fma512() {
+void run_fma512() {
   for (std::int64_t i = 0; i < peak_rounds; ++i)
-    asm volatile(TANDEM_TEN("vfmadd231ps", "zmm")::: TANDEM_CLOBBERS("xmm"));
+    asm volatile(TANDEM_TEN("vfmadd231ps", "zmm")::: TANDEM_CLOBBERS);
 }
-__attribute__((target("fma"))) void run_fma256() {
+void run_fma256() {
   for (std::int64_t i = 0; i < peak_rounds; ++i)
-    asm volatile(TANDEM_TEN("vfmadd231ps", "ymm")::: TANDEM_CLOBBERS("xmm"));
+    asm volatile(TANDEM_TEN("vfmadd231ps", "ymm")::: TANDEM_CLOBBERS);
 }
 /// A multiply and an add, both of four lanes.
 void run_sse() {
@@ -114,7 +124,28 @@ void run_sse() {
         "addps %%xmm2, %%xmm6\n mulps %%xmm1, %%xmm7\n addps %%xmm2, %%xmm8\n"
         "mulps %%xmm1, %%xmm9\n addps %%xmm2, %%xmm10\n mulps %%xmm1, %%xmm11\n"
         "addps %%xmm2, %%xmm12\n" ::
-            : TANDEM_CLOBBERS("xmm"));
+            : TANDEM_CLOBBERS);
+}
+/// Four sums of 16 x 16 over 32 of k. The operands are not zeros: those would be faster than any
+/// real ones.
+void run_tiles() {
+  alignas(64) std::uint8_t config[64] = {1};
+  for (std::size_t tile = 0; tile < 6; ++tile) {
+    config[16 + 2 * tile] = 64;
+    config[48 + tile] = 16;
+  }
+  alignas(64) std::uint16_t numbers[512];
+  for (std::size_t i = 0; i < 512; ++i)
+    numbers[i] = static_cast<std::uint16_t>(0x3c00 + (i * 2654435761U >> 20 & 0x80ff));
+  asm volatile("ldtilecfg %0" ::"m"(config));
+  asm volatile("tileloadd (%0,%1,1), %%tmm4\n tileloadd (%0,%1,1), %%tmm5\n" ::"r"(numbers),
+               "r"(64L)
+               : "memory");
+  for (std::int64_t i = 0; i < peak_rounds / 10; ++i)
+    asm volatile(
+        "tdpbf16ps %tmm4, %tmm5, %tmm0\n tdpbf16ps %tmm4, %tmm5, %tmm1\n"
+        "tdpbf16ps %tmm4, %tmm5, %tmm2\n tdpbf16ps %tmm4, %tmm5, %tmm3\n");
+  asm volatile("tilerelease");
 }
 
 struct Peak {
@@ -127,13 +158,16 @@ Peak peak_of(gpu::ThreadPool& pool, const std::string& kernels, double seconds) 
   struct Kind {
     const char* instruction;
     void (*run)();
-    double flops;  ///< of ten instructions
+    double flops;  ///< per round
   };
-  const Kind kind = kernels == "avx512_bf16 bfloat16" ? Kind{"vdpbf16ps zmm", run_dpbf16, 640}
-                    : kernels.starts_with("avx512")   ? Kind{"fma zmm, f32", run_fma512, 320}
+  const bool bf16 = kernels.ends_with("bfloat16");
+  const Kind kind = bf16 && kernels.starts_with("amx") ? Kind{"tdpbf16ps", run_tiles, 6553.6}
+                    : bf16 && kernels.starts_with("avx512_bf16")
+                        ? Kind{"vdpbf16ps zmm", run_dpbf16, 640}
                     : kernels.starts_with("avx2")     ? Kind{"fma ymm, f32", run_fma256, 160}
-                                                      : Kind{"mul+add xmm, f32", run_sse, 40};
-  const std::int64_t pieces = 8 * pool.threads();
+                    : kernels.starts_with("portable") ? Kind{"mul+add xmm, f32", run_sse, 40}
+                                                      : Kind{"fma zmm, f32", run_fma512, 320};
+  const std::int64_t pieces = 4 * pool.threads();
   const double best =
       best_time(seconds, [&] { pool.run(pieces, [&](std::int64_t) { kind.run(); }); });
   return {kind.instruction,

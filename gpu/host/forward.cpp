@@ -11,6 +11,12 @@ namespace {
 
 /// Sampled rows whose logits are in memory at once.
 constexpr std::int64_t logit_rows = 48;
+/// How GEMMs are cut into pieces: enough for threads to even out what delays one of them, few
+/// enough that a piece is worth taking.
+constexpr std::int64_t pieces_per_thread = 6;
+constexpr std::int64_t most_panels_each = 16;
+constexpr std::int64_t least_gemm_rows = 96;
+constexpr std::int64_t gemm_row_multiple = 48;  ///< of every set's tiles
 /// Rows that one piece of the work between GEMMs covers.
 constexpr std::int64_t piece_rows = 8;
 
@@ -287,22 +293,32 @@ template <class Place>
 void Forward::multiply(void (*kernel)(const GemmArgs&), const PackedMatrix& matrix,
                        const std::uint32_t* a, std::int64_t a_stride, std::int64_t rows,
                        const Place& place) {
-  const auto row_pieces = pieces_of(rows, max_gemm_rows);
-  // Neighbouring pieces share a panel: it stays in the cache while its row pieces are taken.
+  // Decode reads every panel once: a thread takes some that follow each other, so that what it asks
+  // for beyond the end of one is the beginning of the next. Prefill has arithmetic for every panel:
+  // its rows are divided as well when there are too few panels for all threads.
+  const auto wanted = pieces_per_thread * pool_.threads();
+  const auto panels_each = std::clamp<std::int64_t>(matrix.panels / wanted, 1, most_panels_each);
+  const auto panel_pieces = pieces_of(matrix.panels, panels_each);
+  const auto row_pieces =
+      std::clamp<std::int64_t>(wanted / panel_pieces, 1, pieces_of(rows, least_gemm_rows));
+  const auto rows_each = pad_to(pieces_of(rows, row_pieces), gemm_row_multiple);
   pool_.run(
-      matrix.panels * row_pieces,
+      panel_pieces * pieces_of(rows, rows_each),
       [&](std::int64_t piece) {
-        const auto panel = piece / row_pieces;
-        const auto row = piece % row_pieces * max_gemm_rows;
-        GemmArgs args{.a = a + row * a_stride,
-                      .a_stride = a_stride,
-                      .rows = std::min(max_gemm_rows, rows - row),
-                      .panel = matrix.panel(panel),
-                      .words = matrix.words};
-        place(args, row, panel);
-        kernel(args);
+        const auto row = piece / panel_pieces * rows_each;
+        const auto first = piece % panel_pieces * panels_each;
+        const auto end = std::min(matrix.panels, first + panels_each);
+        for (auto panel = first; panel < end; ++panel) {
+          GemmArgs args{.a = a + row * a_stride,
+                        .a_stride = a_stride,
+                        .rows = std::min(rows_each, rows - row),
+                        .panel = matrix.panel(panel),
+                        .words = matrix.words};
+          place(args, row, panel);
+          kernel(args);
+        }
       },
-      gemm_cost(std::min(rows, max_gemm_rows), matrix.words));
+      panels_each * gemm_cost(std::min(rows, rows_each), matrix.words));
 }
 
 void Forward::logits(std::span<const std::uint32_t> rows, const Consume& consume) {

@@ -29,6 +29,14 @@ struct Step {
   int64_t blocks;  ///< how many there are; the pointers beyond repeat the last one
 };
 
+/// Asks for the cache lines of `words` words from each of `bases`. Blocks lie anywhere in memory:
+/// without being asked, each would be waited for.
+TANDEM_INLINE void ask_for(const uint32_t* const (&bases)[step_blocks], int64_t blocks,
+                           int64_t words) {
+  for (int64_t b = 0; b < blocks; ++b)
+    for (int64_t i = 0; i < words; i += 16) prefetch(bases[b] + i);
+}
+
 /// scores[r, 0 .. 64) = query row r * keys
 template <class Format>
 struct ScoreTile {
@@ -102,16 +110,23 @@ struct MixTile {
 /// Turns one row's 64 scores into weights, of which the first `seen` count, and brings what the
 /// row has mixed so far to the new maximum.
 template <class Format>
-TANDEM_INLINE void take_scores(Softmax& softmax, int64_t row, float* scores, uint32_t* weights,
-                               int64_t seen, float scale, int64_t padded_dim) {
+TANDEM_INLINE void take_scores(Softmax& softmax, int64_t row, const float* scores,
+                               uint32_t* weights, int64_t seen, float scale, int64_t padded_dim) {
   constexpr int vectors = step_positions / LANES;
-  for (int64_t i = seen < 0 ? 0 : seen; i < step_positions; ++i) scores[i] = lowest_score;
+  const int32_t last = static_cast<int32_t>(seen < step_positions ? seen : step_positions);
+  Vector scaled[vectors];
   Vector top = all(softmax.top[row]);
-  for (int v = 0; v < vectors; ++v) top = max(top, load<Vector>(scores + v * LANES) * scale);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) {
+    const auto score = load<Vector>(scores + v * LANES) * scale;
+    scaled[v] = lane_numbers() + v * LANES < last ? score : all(lowest_score);
+    top = max(top, scaled[v]);
+  }
   const float new_top = max_of(top);
   Vector sum{};
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) {
-    const auto weight = exponential(load<Vector>(scores + v * LANES) * scale - new_top);
+    const auto weight = exponential(scaled[v] - new_top);
     sum += weight;
     Format::put(weights, v * LANES, weight);
   }
@@ -143,10 +158,12 @@ TANDEM_INLINE void finish_row(const Softmax& softmax, int64_t row, const AttendA
                               int64_t padded_dim) {
   const float* mixed = softmax.mixed + row * padded_dim;
   const float scale = 1.0F / sum_of(softmax.weight[row]);
+  alignas(64) uint32_t words[max_head_dim];
+  for (int64_t d = 0; d < padded_dim; d += LANES)
+    Format::put(words, d, load<Vector>(mixed + d) * scale);
   const int64_t place = args.first + row;
-  auto* out =
-      args.out + place / args.group * args.out_stride + place % args.group * args.head_words;
-  for (int64_t d = 0; d < args.head_dim; ++d) Format::put(out, d, mixed[d] * scale);
+  memcpy(args.out + place / args.group * args.out_stride + place % args.group * args.head_words,
+         words, static_cast<size_t>(args.head_words) * sizeof(uint32_t));
 }
 
 template <class Format>
@@ -164,13 +181,20 @@ void attend(const AttendArgs& args) {
     memset(softmax.mixed + r * padded_dim, 0, static_cast<size_t>(padded_dim) * sizeof(float));
   }
   const int64_t end = args.position + (args.first + args.rows - 1) / args.group + 1;
+  const int64_t key_words = words * block_positions;
+  const int64_t value_words = block_positions / Format::per_word * padded_dim;
+  Step step = step_at(args, 0, end);
+  ask_for(step.keys, step.blocks, key_words);
   for (int64_t begin = 0; begin < end; begin += step_positions) {
-    const Step step = step_at(args, begin, end);
+    const bool more = begin + step_positions < end;
+    const Step next = more ? step_at(args, begin + step_positions, end) : step;
+    ask_for(step.values, step.blocks, value_words);
     for (int64_t r = 0; r < args.rows;) {
       alignas(64) float scores[tile_rows * step_positions];
       alignas(64) uint32_t weights[tile_rows * step_positions];
       const int64_t rows = next_tile(args.rows - r);
       with_rows(rows, ScoreTile<Format>{query + r * words, words, &step, scores});
+      if (r == 0 && more) ask_for(next.keys, next.blocks, key_words);
       for (int64_t i = 0; i < rows; ++i) {
         const int64_t seen = args.position + (args.first + r + i) / args.group + 1 - begin;
         take_scores<Format>(softmax, r + i, scores + i * step_positions,
@@ -179,6 +203,7 @@ void attend(const AttendArgs& args) {
       with_rows(rows, MixTile<Format>{weights, &step, softmax.mixed + r * padded_dim, padded_dim});
       r += rows;
     }
+    step = next;
   }
   for (int64_t r = 0; r < args.rows; ++r) finish_row<Format>(softmax, r, args, padded_dim);
 }

@@ -132,9 +132,9 @@ TANDEM_INLINE void multiply(const GemmArgs& args, float* out, int64_t out_stride
     for (int64_t r = 0, index = 0; r < args.rows; ++index) {
       const int64_t rows = next_tile(args.rows - r);
       const bool asks = index * lines < 4;
-      const auto* next = tiles == 1 ? block + near_words
-                                    : block + block_words * panel_columns +
-                                          index * lines * words * 16;
+      const auto* next = tiles == 1
+                             ? block + near_words
+                             : block + block_words * panel_columns + index * lines * words * 16;
       const GemmTile<Format> tile{args.a + r * args.a_stride + k,
                                   args.a_stride,
                                   block,
@@ -161,6 +161,22 @@ void gemm_add(const GemmArgs& args) {
   multiply<Format>(args, args.out, args.out_stride, Finish::add);
 }
 
+/// Rows whose product is kept aside before it goes where it belongs.
+constexpr int64_t product_rows = 96;
+
+/// Calls body(args of a part) for parts of up to product_rows rows.
+template <class Body>
+TANDEM_INLINE void by_product_rows(const GemmArgs& args, const Body& body) {
+  for (int64_t r = 0; r < args.rows; r += product_rows) {
+    GemmArgs part = args;
+    part.a += r * args.a_stride;
+    part.rows = args.rows - r < product_rows ? args.rows - r : product_rows;
+    if (part.out) part.out += r * args.out_stride;
+    if (part.active) part.active += r * args.active_stride;
+    body(part);
+  }
+}
+
 /// The product of a panel of 32 columns of gate and the same 32 of up becomes 32 activations.
 template <class Format>
 TANDEM_INLINE void activate(const GemmArgs& args, const float* product) {
@@ -177,9 +193,11 @@ TANDEM_INLINE void activate(const GemmArgs& args, const float* product) {
 
 template <class Format>
 void gemm_swiglu(const GemmArgs& args) {
-  alignas(64) float product[max_gemm_rows * panel_columns];
-  multiply<Format>(args, product, panel_columns, Finish::store);
-  activate<Format>(args, product);
+  by_product_rows(args, [](const GemmArgs& part) {
+    alignas(64) float product[product_rows * panel_columns];
+    multiply<Format>(part, product, panel_columns, Finish::store);
+    activate<Format>(part, product);
+  });
 }
 
 }  // namespace

@@ -52,16 +52,12 @@ TANDEM_INLINE void turn_head(const float* from, float* head, const RotateArgs& a
   }
 }
 
-/// Element (position `place`, dimension d) of a K block and of a V block.
+/// `count` floats, readable to a multiple of 16, as words; writes no further than their last word.
 template <class Format>
-TANDEM_INLINE int64_t key_index(int64_t place, int64_t d) {
-  constexpr int64_t n = Format::per_word;
-  return (d / n * 16 + place) * n + d % n;
-}
-template <class Format>
-TANDEM_INLINE int64_t value_index(int64_t place, int64_t d, int64_t padded_dim) {
-  constexpr int64_t n = Format::per_word;
-  return (place / n * padded_dim + d) * n + place % n;
+TANDEM_INLINE void put_row(uint32_t* to, const float* from, int64_t count) {
+  alignas(64) uint32_t words[max_head_dim];
+  for (int64_t i = 0; i < count; i += LANES) Format::put(words, i, load<Vector>(from + i));
+  memcpy(to, words, static_cast<size_t>(count / Format::per_word) * sizeof(uint32_t));
 }
 
 template <class Format>
@@ -78,21 +74,23 @@ void rotate(const RotateArgs& args) {
   for (int64_t r = 0; r < args.rows; ++r) {
     const float* row = args.qkv + r * args.qkv_stride;
     const float* angles = args.angles + r * args.angle_stride;
+    const int64_t words = dim / Format::per_word;
     for (int64_t h = 0; h < args.heads; ++h) {
       turn_head(row + h * dim, head, args, args.q_norm, angles);
-      for (int64_t i = 0; i < dim; ++i)
-        Format::put(args.query + r * args.query_stride, h * dim + i, head[i]);
+      put_row<Format>(args.query + r * args.query_stride + h * words, head, dim);
     }
     const float* keys = row + args.heads * dim;
     const float* values = keys + args.kv_heads * dim;
+    const int64_t place = args.first + r;
     for (int64_t h = 0; h < args.kv_heads; ++h) {
       auto* key_block = args.block + h * args.head_stride;
-      auto* value_block = key_block + args.value_offset;
+      auto* value_row = key_block + args.value_offset + place / Format::per_word * padded_dim;
+      alignas(64) uint32_t key_words[max_head_dim];
       turn_head(keys + h * dim, head, args, args.k_norm, angles);
+      put_row<Format>(key_words, head, dim);
+      for (int64_t i = 0; i < words; ++i) key_block[i * 16 + place] = key_words[i];
       for (int64_t i = 0; i < dim; ++i)
-        Format::put(key_block, key_index<Format>(args.first + r, i), head[i]);
-      for (int64_t i = 0; i < dim; ++i)
-        Format::put(value_block, value_index<Format>(args.first + r, i, padded_dim),
+        Format::put(value_row, i * Format::per_word + place % Format::per_word,
                     values[h * dim + i]);
     }
   }

@@ -130,16 +130,23 @@ TANDEM_INLINE Vector exponential(Vector x) {
   return vanishes ? Vector{} : result;
 }
 
-/// The lanes' sum, always in the same order.
+/// The number of each lane.
+TANDEM_INLINE Integers lane_numbers() {
+  Integers numbers{};
+  for (int lane = 0; lane < LANES; ++lane) numbers[lane] = lane;
+  return numbers;
+}
+
+/// The lanes' sum and maximum: neighbours first, then their neighbours.
 TANDEM_INLINE float sum_of(Vector value) {
-  float total = 0;
-  for (int lane = 0; lane < LANES; ++lane) total += value[lane];
-  return total;
+  for (int step = 1; step < LANES; step *= 2)
+    value += __builtin_shuffle(value, lane_numbers() ^ step);
+  return value[0];
 }
 TANDEM_INLINE float max_of(Vector value) {
-  float top = value[0];
-  for (int lane = 1; lane < LANES; ++lane) top = value[lane] > top ? value[lane] : top;
-  return top;
+  for (int step = 1; step < LANES; step *= 2)
+    value = max(value, __builtin_shuffle(value, lane_numbers() ^ step));
+  return value[0];
 }
 
 }  // namespace

@@ -28,8 +28,6 @@ inline constexpr std::int64_t word_multiple = 16;
 inline constexpr std::int64_t max_attend_rows = 48;
 /// Largest head_dim.
 inline constexpr std::int64_t max_head_dim = 512;
-/// Rows that one call of a GEMM takes at most.
-inline constexpr std::int64_t max_gemm_rows = 96;
 
 /// a[rows, k] * panel[k, 64]; what becomes of the product is the function's own.
 struct GemmArgs {

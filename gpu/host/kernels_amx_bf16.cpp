@@ -11,10 +11,10 @@
 namespace tandem::gpu {
 namespace {
 
-constexpr int64_t amx_rows = 16;      ///< of a tile
-constexpr int64_t amx_words = 16;     ///< of k per tile
-constexpr size_t panel_bytes = 256;   ///< from word to word of a panel
-constexpr int64_t ahead_words = 16;   ///< how far in front of a short product lines are asked for
+constexpr int64_t amx_rows = 16;     ///< of a tile
+constexpr int64_t amx_words = 16;    ///< of k per tile
+constexpr size_t panel_bytes = 256;  ///< from word to word of a panel
+constexpr int64_t ahead_words = 16;  ///< how far in front of a short product lines are asked for
 
 /// What ldtilecfg reads.
 struct alignas(64) TileConfig {
@@ -53,7 +53,8 @@ TANDEM_INLINE void ask_for_quarter(const uint32_t* lines) {
   for (int line = 0; line < 16; ++line) prefetch(lines + line * 16);
 }
 
-/// Up to 16 rows: limited by the bytes of the panel.
+/// Up to 16 rows. Whoever reads a panel first waits for its bytes, and asks for them in time.
+template <bool Asks>
 TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float* out,
                                  int64_t out_stride) {
   const auto a_bytes = static_cast<size_t>(args.a_stride) * 4;
@@ -66,16 +67,16 @@ TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float*
     const uint32_t* panel = args.panel + k * panel_columns;
     const uint32_t* next = panel + ahead_words * panel_columns;
     _tile_loadd(4, a + k, a_bytes);
-    ask_for_quarter(next);
+    if constexpr (Asks) ask_for_quarter(next);
     _tile_loadd(5, panel, panel_bytes);
     _tile_dpbf16ps(0, 4, 5);
-    ask_for_quarter(next + 256);
+    if constexpr (Asks) ask_for_quarter(next + 256);
     _tile_loadd(6, panel + 16, panel_bytes);
     _tile_dpbf16ps(1, 4, 6);
-    ask_for_quarter(next + 512);
+    if constexpr (Asks) ask_for_quarter(next + 512);
     _tile_loadd(7, panel + 32, panel_bytes);
     _tile_dpbf16ps(2, 4, 7);
-    ask_for_quarter(next + 768);
+    if constexpr (Asks) ask_for_quarter(next + 768);
     _tile_loadd(5, panel + 48, panel_bytes);
     _tile_dpbf16ps(3, 4, 5);
   }
@@ -85,7 +86,7 @@ TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float*
   _tile_stored(3, out + 48, out_bytes);
 }
 
-/// 17 to 32 rows, half of the panel's columns.
+/// 17 to 32 rows, half of the panel's columns: limited by arithmetic, on a panel that is there.
 TANDEM_INLINE void multiply_square(const GemmArgs& args, const uint32_t* a, int64_t column,
                                    float* out, int64_t out_stride) {
   const auto a_bytes = static_cast<size_t>(args.a_stride) * 4;
@@ -117,13 +118,16 @@ TANDEM_INLINE void multiply_square(const GemmArgs& args, const uint32_t* a, int6
 TANDEM_INLINE void multiply_tiles(const GemmArgs& args, float* product, int64_t stride) {
   int64_t configured = 0;
   for (int64_t r = 0; r < args.rows;) {
-    const int64_t left = args.rows - r, rows = left < 2 * amx_rows ? left : 2 * amx_rows;
+    const int64_t left = args.rows - r, most = r == 0 ? amx_rows : 2 * amx_rows;
+    const int64_t rows = left < most ? left : most;
     if (rows != configured) configure(rows);
     configured = rows;
     const uint32_t* a = args.a + r * args.a_stride;
     float* out = product + r * stride;
-    if (rows <= amx_rows) {
-      multiply_flat(args, a, out, stride);
+    if (r == 0) {
+      multiply_flat<true>(args, a, out, stride);
+    } else if (rows <= amx_rows) {
+      multiply_flat<false>(args, a, out, stride);
     } else {
       multiply_square(args, a, 0, out, stride);
       multiply_square(args, a, 32, out + 32, stride);
@@ -145,19 +149,23 @@ void amx_store(const GemmArgs& args) {
 }
 
 void amx_add(const GemmArgs& args) {
-  alignas(64) float product[max_gemm_rows * panel_columns];
-  multiply_tiles(args, product, panel_columns);
-  for (int64_t r = 0; r < args.rows; ++r) {
-    float* row = args.out + r * args.out_stride;
-    for (int64_t c = 0; c < panel_columns; c += LANES)
-      store(row + c, load<Vector>(row + c) + load<Vector>(product + r * panel_columns + c));
-  }
+  by_product_rows(args, [](const GemmArgs& part) {
+    alignas(64) float product[product_rows * panel_columns];
+    multiply_tiles(part, product, panel_columns);
+    for (int64_t r = 0; r < part.rows; ++r) {
+      float* row = part.out + r * part.out_stride;
+      for (int64_t c = 0; c < panel_columns; c += LANES)
+        store(row + c, load<Vector>(row + c) + load<Vector>(product + r * panel_columns + c));
+    }
+  });
 }
 
 void amx_swiglu(const GemmArgs& args) {
-  alignas(64) float product[max_gemm_rows * panel_columns];
-  multiply_tiles(args, product, panel_columns);
-  activate<Bf16>(args, product);
+  by_product_rows(args, [](const GemmArgs& part) {
+    alignas(64) float product[product_rows * panel_columns];
+    multiply_tiles(part, product, panel_columns);
+    activate<Bf16>(part, product);
+  });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "gpu/cuda_devices.hpp"
+#include "gpu/host/kernels.hpp"
 #include "model/reference.hpp"
 #include "tests/gpu/drive.hpp"
 #include "tests/support/golden.hpp"
@@ -12,6 +13,48 @@
 using namespace tandem;
 
 namespace {
+
+/// A plan of one slice in blocks 4, 2, 9 of slot 0. No tokens: the one that `source` sampled.
+struct OneSlice {
+  std::uint64_t id;
+  std::vector<TokenId> tokens;
+  std::uint32_t context = 0;
+  RequestClass request_class = RequestClass::online;
+  RequestPtr bind;
+};
+
+PlanPtr plan_of(const OneSlice& one) {
+  auto plan = std::make_shared<Plan>();
+  plan->id = IterationId(one.id);
+  if (one.bind) plan->bindings.push_back({SlotId(0), one.bind, {}});
+  const auto count = static_cast<std::uint32_t>(one.tokens.size());
+  plan->slices.push_back({.request_class = one.request_class,
+                          .decode = count == 0,
+                          .samples = true,
+                          .context = one.context,
+                          .num_tokens = count == 0 ? 1 : count,
+                          .tokens = {0, count},
+                          .blocks = {0, 3}});
+  plan->token_ids = one.tokens;
+  plan->block_ids = {BlockId(4), BlockId(2), BlockId(9)};
+  return plan;
+}
+
+void run_segments(gpu::Backend& backend, const PlanPtr& plan, std::uint32_t count) {
+  for (std::uint32_t s = 0; s < count; ++s) {
+    int calls = 0;
+    backend.start_segment(plan, s, [&](const Result<void>& r) {
+      CHECK(r.has_value());
+      ++calls;
+    });
+    CHECK(calls == 1);
+  }
+}
+
+std::vector<Sample> run_whole(gpu::Backend& backend, const PlanPtr& plan) {
+  run_segments(backend, plan, backend.num_segments(*plan));
+  return *backend.collect(*plan);
+}
 
 model::WeightsPtr tiny_model() {
   model::ModelConfig config;
@@ -29,6 +72,7 @@ model::WeightsPtr tiny_model() {
 std::unique_ptr<gpu::Backend> backend_of(const model::WeightsPtr& weights,
                                          gpu::HostOptions options = {}) {
   options.kv_cache_bytes = Bytes(4 << 20);
+  options.max_iteration_tokens = Tokens(256);
   options.threads = 2;
   auto backend = gpu::make_host_backend(weights, options);
   REQUIRE(backend.has_value());
@@ -134,36 +178,104 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("an aborted plan leaves nothing behind: run again, it gives the same samples") {
+TEST_CASE("a plan aborted between any two segments leaves nothing behind") {
   const auto weights = tiny_model();
-  const auto prompt = std::vector<TokenId>(40, 21);
-  Plan plan{.id = IterationId(1)};
-  auto request = std::make_shared<const Request>(greedy(1, prompt, 4));
-  plan.bindings.push_back({SlotId(0), request, {}});
-  plan.slices.push_back({.id = request->id,
-                         .request_class = RequestClass::offline,
-                         .samples = true,
-                         .num_tokens = 40,
-                         .tokens = {0, 40},
-                         .blocks = {0, 3}});
-  plan.token_ids = prompt;
-  plan.block_ids = {BlockId(4), BlockId(2), BlockId(9)};
-  const auto shared = std::make_shared<const Plan>(plan);
-  const auto run = [&](gpu::Backend& backend, std::uint32_t segments) {
-    for (std::uint32_t s = 0; s < segments; ++s)
-      backend.start_segment(shared, s, [](const Result<void>&) {});
-  };
+  const auto request = std::make_shared<const Request>(greedy(1, std::vector<TokenId>(40, 21), 4));
+  const auto plan = plan_of({.id = 1,
+                             .tokens = request->prompt,
+                             .request_class = RequestClass::offline,
+                             .bind = request});
   auto undisturbed = backend_of(weights, {.layers_per_segment = 2});
-  REQUIRE(undisturbed->num_segments(plan) == 3);
-  run(*undisturbed, 3);
-  const auto expected = *undisturbed->collect(plan);
-  auto aborted = backend_of(weights, {.layers_per_segment = 2});
-  run(*aborted, 2);
-  aborted->abort(plan);
-  run(*aborted, 3);
-  const auto samples = *aborted->collect(plan);
-  REQUIRE(samples.size() == 1);
-  CHECK(samples[0].token == expected[0].token);
+  REQUIRE(undisturbed->num_segments(*plan) == 3);
+  const auto expected = run_whole(*undisturbed, plan);
+  for (const std::uint32_t segments : {1U, 2U}) {
+    auto aborted = backend_of(weights, {.layers_per_segment = 2});
+    run_segments(*aborted, plan, segments);
+    aborted->abort(*plan);
+    const auto samples = run_whole(*aborted, plan);
+    REQUIRE(samples.size() == 1);
+    CHECK(samples[0].token == expected[0].token);
+  }
+}
+
+TEST_CASE(
+    "a slice without tokens takes the one sampled before it, aborted plans in between or not") {
+  const auto weights = tiny_model();
+  const std::vector<TokenId> prompt{5, 17, 99, 3, 42};
+  const auto expected = reference_greedy(weights, prompt, 3);
+  const auto request = std::make_shared<const Request>(greedy(1, prompt, 3));
+  auto backend = backend_of(weights, {.layers_per_segment = 2});
+  CHECK(run_whole(*backend, plan_of({.id = 1, .tokens = prompt, .bind = request}))[0].token ==
+        expected[0]);
+  const auto second = plan_of({.id = 2, .context = 5, .request_class = RequestClass::offline});
+  run_segments(*backend, second, 1);
+  backend->abort(*second);
+  CHECK(run_whole(*backend, second)[0].token == expected[1]);
+  CHECK(run_whole(*backend, plan_of({.id = 3, .context = 6}))[0].token == expected[2]);
+}
+
+TEST_CASE("the token of the right slice is taken, when the plan before has many") {
+  const auto weights = tiny_model();
+  auto backend = backend_of(weights);
+  Plan first{.id = IterationId(1)};
+  std::vector<std::vector<TokenId>> expected;
+  for (std::uint32_t i = 0; i < 5; ++i) {
+    const std::vector<TokenId> prompt(3 + i, static_cast<TokenId>(20 * i + 1));
+    auto request = std::make_shared<const Request>(greedy(i + 1, prompt, 2));
+    expected.push_back(reference_greedy(weights, prompt, 2));
+    const auto at = static_cast<std::uint32_t>(first.token_ids.size());
+    first.bindings.push_back({SlotId(i), request, {}});
+    // The third one stops before its prompt's end: it samples nothing.
+    const std::uint32_t tokens = i == 2 ? 2 : 3 + i;
+    first.slices.push_back({.slot = SlotId(i),
+                            .samples = i != 2,
+                            .num_tokens = tokens,
+                            .tokens = {at, tokens},
+                            .blocks = {i, 1}});
+    first.token_ids.insert(first.token_ids.end(), prompt.begin(), prompt.end());
+    first.block_ids.push_back(BlockId(10 + i));
+  }
+  const auto samples = run_whole(*backend, std::make_shared<const Plan>(first));
+  REQUIRE(samples.size() == 4);
+  for (const auto& sample : samples) CHECK(sample.token == expected[sample.slice][0]);
+  Plan second{.id = IterationId(2)};
+  second.token_ids = {41};  // the rest of the third prompt: 5 tokens, of which 2 ran
+  second.block_ids = first.block_ids;
+  const std::uint32_t order[] = {4, 0, 3, 1};
+  for (const auto i : order)
+    second.slices.push_back({.slot = SlotId(i),
+                             .samples = true,
+                             .context = 3 + i,
+                             .num_tokens = 1,
+                             .source_slice = i,
+                             .blocks = {i, 1}});
+  const auto next = run_whole(*backend, std::make_shared<const Plan>(second));
+  REQUIRE(next.size() == 4);
+  for (std::uint32_t s = 0; s < 4; ++s) {
+    CHECK(next[s].slice == s);
+    CHECK(next[s].token == expected[order[s]][1]);
+  }
+}
+
+TEST_CASE("a rebound slot draws as if the tokens before had never been interrupted") {
+  const auto weights = tiny_model();
+  auto request = greedy(1, {5, 17, 99}, 30);
+  request.sampling = {.temperature = 1.2F, .top_p = 0.9F, .frequency_penalty = 0.7F, .seed = 5};
+  tests::Drive whole(backend_of(weights), {});
+  whole.add(request);
+  whole.run();
+  const auto& tokens = whole.tokens[RequestId(1)];
+  REQUIRE(tokens.size() == 30);
+  // Preempted after 10 tokens: prompt and output run again as one prefill.
+  const std::vector<TokenId> output(tokens.begin(), tokens.begin() + 10);
+  auto all = request.prompt;
+  all.insert(all.end(), output.begin(), output.end());
+  const auto plan = plan_of({.id = 1, .tokens = all});
+  auto bound = std::make_shared<Plan>(*plan);
+  bound->bindings.push_back({SlotId(0), std::make_shared<const Request>(request), output});
+  auto backend = backend_of(weights);
+  CHECK(run_whole(*backend, bound)[0].token == tokens[10]);
+  CHECK(run_whole(*backend, plan_of({.id = 2, .context = 13}))[0].token == tokens[11]);
 }
 
 TEST_CASE("plans with online slices are not cut into segments") {
@@ -183,6 +295,26 @@ TEST_CASE("options that cannot be met are refused by name") {
   CHECK(refused({.kernels = "sse9"}).message.find("portable") != std::string::npos);
   CHECK(refused({.dtype = "int3"}).message.find("bfloat16") != std::string::npos);
   CHECK(refused({.kv_cache_bytes = Bytes(100)}).param == "kv_cache_bytes");
+  const auto too_large = refused({.kv_cache_bytes = Bytes(1LL << 60)});
+  CHECK(too_large.param == "kv_cache_bytes");
+  CHECK(too_large.message.find("this machine has") != std::string::npos);
+  CHECK(refused({.threads = 5000}).message.find("1024") != std::string::npos);
+  CHECK(refused({.max_iteration_tokens = Tokens(0)}).param == "max_iteration_tokens");
+  CHECK(refused({.max_sequences = 0}).param == "max_sequences");
+  CHECK(refused({.max_context = Tokens(257)}).message.find("256") != std::string::npos);
+  CHECK(refused({.layers_per_segment = 0}).param == "layers_per_segment");
+}
+
+TEST_CASE("dtype auto keeps small float32 files exact and takes bfloat16 for others") {
+  const auto kernels_of = [](model::Dtype stored, const char* kernels) {
+    auto config = tiny_model()->config;
+    const auto weights = model::dummy_weights(config, stored, 1);
+    return backend_of(weights, {.kernels = kernels})->limits().kernels;
+  };
+  CHECK(kernels_of(model::Dtype::f32, "auto").ends_with(" float32"));
+  CHECK(kernels_of(model::Dtype::bf16, "portable") == "portable float32");
+  if (gpu::supported_kernels().size() > 1)
+    CHECK(kernels_of(model::Dtype::bf16, "auto").ends_with(" bfloat16"));
 }
 
 TEST_CASE("asking for CUDA devices gives a list or a reason") {
