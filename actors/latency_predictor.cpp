@@ -26,12 +26,12 @@ using Self = LatencyPredictor::stateful_pointer<PredictorState>;
 void learn(Self self, const msg::IterationMeasured& measured) {
   if (measured.report->outcome != Outcome::done) return;
   auto& state = self->state;
-  const Tokens rows(measured.plan->num_rows());
+  const auto shape = policy::IterationShape::of(*measured.plan);
   const auto before = state.estimate.snapshot();
   const auto ms = to_ms(measured.report->elapsed);
   if (before.samples >= publish_every && ms > 0)
-    state.metrics->prediction_error(before.predict_ms(rows) / ms - 1);
-  state.estimate.add(rows, measured.report->elapsed);
+    state.metrics->prediction_error(before.model.predict_ms(shape) / ms - 1);
+  state.estimate.add(Tokens(shape.rows()), measured.report->elapsed);
   if (state.scheduler && (before.samples + 1) % publish_every == 0)
     self->send(*state.scheduler, msg::ModelUpdated{std::make_shared<const policy::LatencySnapshot>(
                                      state.estimate.snapshot())});

@@ -59,7 +59,7 @@ using Executor =
 using Scheduler =
     Protocol<void(msg::AdmitTo), void(msg::Cancel), void(msg::OfflineItems),
              void(msg::ItemsAvailable), void(msg::ModelUpdated), void(msg::BudgetUpdated),
-             void(msg::AttachQueue), void(msg::AttachObservers)>;
+             void(msg::AttachQueue), void(msg::AttachObservers), void(msg::Tick)>;
 
 using LatencyPredictor = Protocol<void(msg::IterationMeasured), void(msg::AttachScheduler)>;
 

@@ -2,6 +2,7 @@
 //   in   AdmitTo, OfflineItems, ItemsAvailable   work enters
 //        Cancel                                  somebody lost interest
 //        ModelUpdated, BudgetUpdated             snapshots, read by plain calls when planning
+//   self Tick                                    the planner wanted to be asked again by now
 //   out  RunIteration -> Executor                answered by IterationFinished; two in flight
 //        TokensEmitted -> each request's sink    one message per sink and report
 //        RefillOffline -> OfflineQueue, RequestsEnded -> RequestIntake
@@ -108,6 +109,10 @@ void perform(Self self, const policy::Refill& refill) {
     state.unasked_refill = refill.count;
 }
 
+void perform(Self self, const policy::Wake& wake) {
+  self->delayed_send(self, std::max(wake.at - now(self), Duration(0)), msg::Tick{});
+}
+
 void apply(Self self, const policy::Event& event) {
   auto& state = self->state;
   for (const auto& action : state.core->on(event, now(self)))
@@ -166,6 +171,7 @@ Scheduler::behavior_type scheduler(Self self,
           apply(self, policy::Available{});
       },
       [self](const msg::AttachObservers& attach) { self->state.observers = attach; },
+      [self](const msg::Tick&) { apply(self, policy::Woken{}); },
   };
 }
 

@@ -34,8 +34,9 @@ struct ModelUpdated {
 struct BudgetUpdated {
   BudgetSnapshotPtr budget;
 };
-using Event =
-    std::variant<Arrived, Supplied, Available, Cancelled, Reported, ModelUpdated, BudgetUpdated>;
+struct Woken {};  ///< the time of a Wake has come
+using Event = std::variant<Arrived, Supplied, Available, Cancelled, Reported, ModelUpdated,
+                           BudgetUpdated, Woken>;
 
 // Actions, in the order in which they are to be performed: Launch stands before Emit.
 struct Launch {
@@ -47,6 +48,9 @@ struct Emit {
 struct Refill {
   std::uint32_t count;
 };  ///< ask the offline queue for this many items; one ask open at a time
-using Action = std::variant<Launch, Emit, Refill>;
+struct Wake {
+  TimePoint at;
+};  ///< nothing is in flight, and the planner wants to be asked again then: answer with Woken
+using Action = std::variant<Launch, Emit, Refill, Wake>;
 
 }  // namespace tandem::policy

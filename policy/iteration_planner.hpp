@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -72,6 +73,9 @@ struct Choice {
 struct Selection {
   std::vector<RequestId> preempt;
   std::vector<Choice> choices;
+  /// Without choices: work waits that may run from then on. Until something else happens the
+  /// planner is not asked before.
+  std::optional<TimePoint> again_at;
 };
 
 class IterationPlanner {

@@ -20,22 +20,21 @@ void LatencyEstimate::add(Tokens rows, Duration elapsed) {
 }
 
 LatencySnapshot LatencyEstimate::snapshot() const {
-  LatencySnapshot result{.samples = samples_};
-  if (samples_ == 0) return result;
+  if (samples_ == 0) return {};
   const double mean_x = x_ / weight_;
   const double mean_y = y_ / weight_;
   const double variance = xx_ / weight_ - mean_x * mean_x;
   const double covariance = xy_ / weight_ - mean_x * mean_y;
   // Both parts of a cost are at least zero: a line that says otherwise goes through the mean
   // instead.
-  result.ms_per_token = variance > 1e-9 ? std::max(0.0, covariance / variance) : 0.0;
-  result.fixed_ms = mean_y - result.ms_per_token * mean_x;
-  if (result.fixed_ms < 0) {
-    result.fixed_ms = 0;
-    result.ms_per_token = mean_x > 0 ? mean_y / mean_x : 0;
+  LatencyCoefficients line;
+  line.row = variance > 1e-9 ? std::max(0.0, covariance / variance) : 0.0;
+  line.fixed = mean_y - line.row * mean_x;
+  if (line.fixed < 0) {
+    line.fixed = 0;
+    line.row = mean_x > 0 ? mean_y / mean_x : 0;
   }
-  result.mean_iteration_ms = mean_y;
-  return result;
+  return {LatencyModel(LatencyForm::context, line), samples_, mean_y};
 }
 
 }  // namespace tandem::policy

@@ -83,6 +83,7 @@ PlanPtr PlanBuilder::build(SchedulerBooks& books, TimePoint now, const LatencySn
                            const BudgetSnapshot* budget) {
   // A selection that only preempts changes what there is to choose from: the planner is asked
   // again. It ends, since each time fewer sequences run.
+  again_at_.reset();
   while (gather(books)) {
     PlanningView view = planning_view(books);
     view.now = now;
@@ -92,6 +93,7 @@ PlanPtr PlanBuilder::build(SchedulerBooks& books, TimePoint now, const LatencySn
     check_and_resolve(view, selection);
     carry_out(books, selection);
     if (!chosen_.empty()) return write_plan(books);
+    again_at_ = selection.again_at;
     if (selection.preempt.empty()) return nullptr;
   }
   return nullptr;

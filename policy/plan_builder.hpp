@@ -2,6 +2,7 @@
 // the rules, moves blocks and slots, and writes the slices.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,8 @@ class PlanBuilder {
   /// The next plan, already booked as in flight; nullptr if the planner chose nothing to run.
   PlanPtr build(SchedulerBooks& books, TimePoint now, const LatencySnapshot* model,
                 const BudgetSnapshot* budget);
+  /// When the planner that chose nothing wants to be asked again.
+  [[nodiscard]] std::optional<TimePoint> again_at() const { return again_at_; }
 
  private:
   enum class Mark : std::uint8_t { none, preempted, chosen };
@@ -52,6 +55,7 @@ class PlanBuilder {
   std::size_t online_running_ = 0, online_waiting_ = 0, offline_running_ = 0, offline_waiting_ = 0;
   std::size_t cursor_ = 0;  ///< where resolve() looks first: choices mostly come in view order
   std::vector<Chosen> chosen_;
+  std::optional<TimePoint> again_at_;
 };
 
 }  // namespace tandem::policy

@@ -3,6 +3,7 @@
 #include "policy/scheduler_core.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "core/check.hpp"
@@ -24,6 +25,7 @@ struct SchedulerCore::State {
   std::vector<TokenEvent> events;  ///< of the event being handled
   std::uint32_t asked = 0;         ///< items of the open Refill; 0: none is open
   bool queue_is_empty = false;
+  std::optional<TimePoint> wake_at;  ///< the earliest Wake that was not answered
 
   void handle(const Arrived& arrived) { enter(books, arrived.request); }
   void handle(const Supplied& supplied);
@@ -32,8 +34,10 @@ struct SchedulerCore::State {
   void handle(const Reported& reported);
   void handle(const ModelUpdated& updated) { model = updated.model; }
   void handle(const BudgetUpdated& updated) { budget = updated.budget; }
+  void handle(const Woken&) { wake_at.reset(); }
 
   void launch_plans(TimePoint now);
+  void ask_to_be_woken();
   void ask_for_offline_work();
 };
 
@@ -62,9 +66,17 @@ void SchedulerCore::State::handle(const Reported& reported) {
 void SchedulerCore::State::launch_plans(TimePoint now) {
   while (books.may_plan()) {
     PlanPtr plan = builder.build(books, now, model.get(), budget.get());
-    if (plan == nullptr) return;
+    if (plan == nullptr) return ask_to_be_woken();
     actions.push_back(Launch{std::move(plan)});
   }
+}
+
+/// With a plan in flight its report is the next occasion to plan.
+void SchedulerCore::State::ask_to_be_woken() {
+  const auto at = builder.again_at();
+  if (!at || !books.in_flight.empty() || (wake_at && *wake_at <= *at)) return;
+  wake_at = at;
+  actions.push_back(Wake{*at});
 }
 
 void SchedulerCore::State::ask_for_offline_work() {

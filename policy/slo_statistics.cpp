@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace tandem::policy {
 
@@ -25,6 +26,12 @@ double SampleWindow::quantile(double share) const {
   std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(rank),
                    sorted.end());
   return sorted[rank];
+}
+
+double SampleWindow::mean() const {
+  if (values_.empty()) return 0;
+  const double sum = std::accumulate(values_.begin(), values_.end(), 0.0);
+  return sum / static_cast<double>(values_.size());
 }
 
 SloStatistics::SloStatistics(std::size_t window) : ttft_ms_(window), tbt_ms_(window) {}
@@ -55,12 +62,16 @@ std::optional<TokenTiming> SloStatistics::ended(RequestId id, TimePoint at) {
 }
 
 BudgetSnapshot SloStatistics::snapshot() const {
-  return {.ttft_samples = ttft_ms_.count(),
-          .tbt_samples = tbt_ms_.count(),
-          .ttft_ms_p50 = ttft_ms_.quantile(0.5),
-          .ttft_ms_p99 = ttft_ms_.quantile(0.99),
-          .tbt_ms_p50 = tbt_ms_.quantile(0.5),
-          .tbt_ms_p99 = tbt_ms_.quantile(0.99)};
+  BudgetSnapshot snapshot;
+  snapshot.ttft_samples = ttft_ms_.count();
+  snapshot.tbt_samples = tbt_ms_.count();
+  snapshot.ttft_ms_mean = ttft_ms_.mean();
+  snapshot.ttft_ms_p50 = ttft_ms_.quantile(0.5);
+  snapshot.ttft_ms_p99 = ttft_ms_.quantile(0.99);
+  snapshot.tbt_ms_mean = tbt_ms_.mean();
+  snapshot.tbt_ms_p50 = tbt_ms_.quantile(0.5);
+  snapshot.tbt_ms_p99 = tbt_ms_.quantile(0.99);
+  return snapshot;
 }
 
 }  // namespace tandem::policy

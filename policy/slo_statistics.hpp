@@ -22,6 +22,7 @@ class SampleWindow {
   [[nodiscard]] std::uint64_t count() const { return count_; }  ///< ever added
   /// The smallest sample that at least `share` (0 to 1) of the window does not exceed; 0 if empty.
   [[nodiscard]] double quantile(double share) const;
+  [[nodiscard]] double mean() const;  ///< of the window; 0 if empty
 
  private:
   std::size_t capacity_;

@@ -4,30 +4,33 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "core/units.hpp"
+#include "policy/latency_model.hpp"
 
 namespace tandem::policy {
 
-/// A running estimate of how long iterations take. Later: the fitted models of HyGen and ConServe.
+/// How long iterations take, as far as is known.
 struct LatencySnapshot {
-  std::uint64_t samples = 0;  ///< iterations seen
-  double fixed_ms = 0;        ///< cost of an iteration that does next to nothing
-  double ms_per_token = 0;    ///< of a row in the forward pass
+  LatencyModel model;
+  std::uint64_t samples = 0;  ///< iterations seen by whoever published it
   double mean_iteration_ms = 0;
-
-  [[nodiscard]] double predict_ms(Tokens rows) const {
-    return fixed_ms + ms_per_token * static_cast<double>(rows.value());
-  }
 };
 using LatencySnapshotPtr = std::shared_ptr<const LatencySnapshot>;
 
-/// What was observed of the objectives' statistics: online TTFT and TBT (every gap, pooled).
+/// What one iteration may take, and what was observed of the objectives' statistics: online TTFT
+/// and TBT (every gap, pooled). Limits in milliseconds of predicted time; none: unlimited. They
+/// bound what is added to an iteration: an online decode is never left out for one.
 struct BudgetSnapshot {
+  std::optional<double> iteration_ms;          ///< offline work joins online work up to here
+  std::optional<double> offline_iteration_ms;  ///< an iteration without online work
+  std::optional<double> online_iteration_ms;   ///< online prompts are cut to keep to it
+
   std::uint64_t ttft_samples = 0;
   std::uint64_t tbt_samples = 0;
-  double ttft_ms_p50 = 0, ttft_ms_p99 = 0;
-  double tbt_ms_p50 = 0, tbt_ms_p99 = 0;
+  double ttft_ms_mean = 0, ttft_ms_p50 = 0, ttft_ms_p99 = 0;
+  double tbt_ms_mean = 0, tbt_ms_p50 = 0, tbt_ms_p99 = 0;
 };
 using BudgetSnapshotPtr = std::shared_ptr<const BudgetSnapshot>;
 

@@ -42,6 +42,7 @@ inline Scheduler::behavior_type fake_scheduler(Scheduler::stateful_pointer<FakeS
       [](const msg::BudgetUpdated&) {},
       [](const msg::AttachQueue&) {},
       [](const msg::AttachObservers&) {},
+      [](const msg::Tick&) {},
   };
 }
 

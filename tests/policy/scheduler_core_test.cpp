@@ -192,6 +192,31 @@ TEST_CASE("the snapshots reach the planner") {
   CHECK(seen_now == TimePoint{std::chrono::seconds(3)});
 }
 
+TEST_CASE("a planner that chose nothing is asked again at the time it names") {
+  const TimePoint later{std::chrono::seconds(2)}, sooner{std::chrono::seconds(1)};
+  TimePoint named = later;
+  int asked = 0;
+  SchedulerCore core(small(), std::make_unique<ScriptedPlanner>([&](const PlanningView&) {
+                       ++asked;
+                       Selection selection;
+                       selection.again_at = named;
+                       return selection;
+                     }));
+  const auto wakes = [&](const Event& event) {
+    std::vector<TimePoint> times;
+    for (const Action& action : core.on(event, {}))
+      if (const auto* wake = std::get_if<Wake>(&action)) times.push_back(wake->at);
+    return times;
+  };
+  CHECK(wakes(Arrived{make_request(1, 20)}) == std::vector{later});
+  CHECK(wakes(ModelUpdated{}).empty());  // it will be woken anyway
+  named = sooner;
+  CHECK(wakes(ModelUpdated{}) == std::vector{sooner});
+  asked = 0;
+  CHECK(wakes(Woken{}) == std::vector{sooner});
+  CHECK(asked == 1);
+}
+
 TEST_CASE("a broken planner is named by the rule it broke") {
   struct Row {
     const char* rule;

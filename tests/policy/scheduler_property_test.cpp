@@ -147,6 +147,12 @@ class Driver {
             "a cancelled request ends at once");
   }
 
+  void wake() {
+    now_ = std::max(now_, *wakes_.begin());
+    wakes_.erase(wakes_.begin());
+    apply(Woken{});
+  }
+
   void report_oldest(bool kindly) {
     if (device_.in_flight() == 0) return;
     Outcome outcome = Outcome::done;
@@ -183,6 +189,9 @@ class Driver {
         require(!saw_emit, "what an event means to clients is emitted together");
         saw_emit = true;
         for (const TokenEvent& token : emit->events) emitted(token);
+      } else if (const auto* wake = std::get_if<Wake>(&action)) {
+        require(device_.in_flight() == 0, "whoever waits for a report needs no waking");
+        wakes_.insert(wake->at);
       } else {
         require(asked_ == 0, "one ask for offline work is open at a time");
         require(!dry_, "a queue that said it is empty is not asked");
@@ -285,6 +294,8 @@ class Driver {
         answer();
       else if (device_.in_flight() > 0)
         report_oldest(true);
+      else if (!wakes_.empty())
+        wake();
       else
         break;
       require(launches_ < bound, "everything ends in a bounded number of iterations");
@@ -312,7 +323,8 @@ class Driver {
   std::set<RequestId> in_core_;
   std::deque<RequestPtr> queue_;
   std::uint32_t asked_ = 0;
-  bool dry_ = false;  ///< the queue has told the core that it is empty
+  std::multiset<TimePoint> wakes_;  ///< not answered yet
+  bool dry_ = false;                ///< the queue has told the core that it is empty
   std::uint64_t next_request_ = 1;
   std::int64_t launches_ = 0;
   bool saw_rollback_ = false;  ///< from then on a skipped decode may be due to that

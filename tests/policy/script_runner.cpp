@@ -80,6 +80,8 @@ class ScriptRunner {
     } else if (line.verb == "cancel") {
       if (line.words.size() != 1) line.fail("one request is cancelled");
       apply(line, Cancelled{request_id(line, line.words[0])});
+    } else if (line.verb == "woken") {
+      apply(line, Woken{});
     } else if (line.verb == "report") {
       apply(line, Reported{make_report(line)});
     } else {
@@ -140,6 +142,9 @@ class ScriptRunner {
     if (const auto* launch = std::get_if<Launch>(&action))
       return describe_plan(*launch->plan, with_bindings);
     if (const auto* emit = std::get_if<Emit>(&action)) return describe_events(*emit, with_cached);
+    if (const auto* wake = std::get_if<Wake>(&action))
+      return "wake " +
+             std::to_string(static_cast<std::int64_t>(to_ms(wake->at.time_since_epoch()))) + "ms";
     return "refill " + std::to_string(std::get<Refill>(action).count);
   }
 
