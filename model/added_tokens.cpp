@@ -40,6 +40,12 @@ bool word_touches(std::string_view text, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
+bool overlaps(std::span<const TextRange> ranges, std::size_t begin, std::size_t end) {
+  const auto next = std::partition_point(ranges.begin(), ranges.end(),
+                                         [&](const TextRange& r) { return r.end <= begin; });
+  return next != ranges.end() && next->begin < end;
+}
+
 void AddedTokenSet::add(AddedToken token) {
   std::uint32_t node = 0;
   for (const char c : token.content) {
@@ -75,7 +81,7 @@ const AddedToken* AddedTokenSet::longest_at(std::string_view text, std::size_t a
   return longest;
 }
 
-void AddedTokenSet::split(std::string_view text, bool parse_special,
+void AddedTokenSet::split(std::string_view text, std::span<const TextRange> literal,
                           const std::function<void(std::string_view)>& gap,
                           const std::function<void(TokenId)>& found) const {
   std::size_t done = 0;
@@ -89,7 +95,7 @@ void AddedTokenSet::split(std::string_view text, bool parse_special,
     std::size_t end = at + token->content.size();
     // Passed over as a whole: what is inside an unwanted token is not looked for either.
     at = end;
-    if (begin < done || (token->special && !parse_special)) continue;
+    if (begin < done || (token->special && overlaps(literal, begin, end))) continue;
     if (token->single_word && word_touches(text, begin, end)) continue;
     while (token->strip_left && begin > done) {
       const auto [code, start] = character_before(text, begin);

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "core/units.hpp"
+#include "model/tokenizer.hpp"
 
 namespace tandem::model {
 
@@ -24,15 +26,19 @@ struct AddedToken {
   bool strip_right = false;  ///< takes the white space after it
 };
 
+/// One of `ranges` (in order, apart) has a byte in [begin, end).
+bool overlaps(std::span<const TextRange> ranges, std::size_t begin, std::size_t end);
+
 /// A set of added tokens, found leftmost first and longest first.
 class AddedTokenSet {
  public:
   void add(AddedToken token);
   [[nodiscard]] bool empty() const { return tokens_.empty(); }
 
-  /// Cuts `text` at the tokens: calls `gap` for each piece between them (never empty) and `found`
-  /// for each token, in order. Special tokens are passed over unless `parse_special`.
-  void split(std::string_view text, bool parse_special,
+  /// Cuts `text` at the tokens: calls `gap` for each piece between them (never empty, a view into
+  /// `text`) and `found` for each token, in order. Special tokens are passed over where they touch
+  /// one of the ranges `literal` (in order, apart).
+  void split(std::string_view text, std::span<const TextRange> literal,
              const std::function<void(std::string_view)>& gap,
              const std::function<void(TokenId)>& found) const;
 

@@ -34,12 +34,16 @@ class ByteLevelTokenizer final : public Tokenizer {
 
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text, bool add_special,
                                             bool parse_special) const override;
+  [[nodiscard]] std::vector<TokenId> encode_prompt(
+      std::string_view text, std::span<const TextRange> literal) const override;
   [[nodiscard]] std::string_view token_bytes(TokenId id) const override;
   [[nodiscard]] bool is_special(TokenId id) const override;
   [[nodiscard]] std::optional<TokenId> find(std::string_view content) const override;
   [[nodiscard]] std::size_t vocab_size() const override { return parts_.bytes.size(); }
 
  private:
+  void encode_between(std::string_view text, std::span<const TextRange> literal,
+                      std::vector<TokenId>& out) const;
   void encode_normalized(std::string_view text, bool parse_special,
                          std::vector<TokenId>& out) const;
 

@@ -2,6 +2,7 @@
 // Byte-level BPE of tokenizer.json for now; anything else is refused by name when loaded.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -15,6 +16,13 @@
 
 namespace tandem::model {
 
+/// Bytes [begin, end) of a text.
+struct TextRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  friend bool operator==(const TextRange&, const TextRange&) = default;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -24,6 +32,11 @@ class Tokenizer {
   /// it.
   [[nodiscard]] virtual std::vector<TokenId> encode(std::string_view text, bool add_special,
                                                     bool parse_special) const = 0;
+  /// Token ids of a prompt that a template and a user wrote together. Special tokens are recognised
+  /// where none of their bytes lies in `literal`, the user's ranges (in order, apart). This
+  /// implementation cuts the text at the ranges' ends; tokenizers that can do better override it.
+  [[nodiscard]] virtual std::vector<TokenId> encode_prompt(
+      std::string_view text, std::span<const TextRange> literal) const;
   /// The bytes of one token; empty for special tokens. May be part of a UTF-8 character.
   [[nodiscard]] virtual std::string_view token_bytes(TokenId id) const = 0;
   [[nodiscard]] virtual bool is_special(TokenId id) const = 0;

@@ -2,6 +2,7 @@
 // encodings of real vocabularies (GPT-2, Llama 3, Qwen).
 #include "model/tokenizer.hpp"
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
 #include <sstream>
@@ -130,6 +131,29 @@ TEST_CASE("ill-formed UTF-8 is encoded as replacement characters and never crash
   CHECK(tokenizer->decode(tokenizer->encode("\xF0\x80\x80\x41", false, false)) ==
         "\uFFFD\uFFFD\uFFFDA");
   CHECK(tokenizer->decode(tokenizer->encode("\xED\xA0\x80", false, false)) == "\uFFFD\uFFFD\uFFFD");
+}
+
+TEST_CASE("in a prompt, what a user wrote never becomes a special token") {
+  const auto tokenizer = open_tokenizer(golden_tokenizers / "qwen2-like");
+  const std::string marker = "<|end|>";
+  const auto id = tokenizer->find(marker);
+  REQUIRE(id.has_value());
+  REQUIRE(tokenizer->is_special(*id));
+  const std::string text = marker + "user\nx " + marker + " y";
+  const std::size_t second = text.rfind(marker);
+  const auto count = [&](std::vector<TextRange> literal) {
+    const auto ids = tokenizer->encode_prompt(text, literal);
+    return std::count(ids.begin(), ids.end(), *id);
+  };
+  CHECK(tokenizer->encode_prompt(text, {}) == tokenizer->encode(text, false, true));
+  CHECK(count({}) == 2);
+  CHECK(count({{second, text.size()}}) == 1);
+  CHECK(count({{second + 3, second + 4}}) == 1);  // one byte of it is enough
+  CHECK(count({{marker.size(), second}}) == 2);
+  CHECK(count({{0, 2}, {second, second + 1}}) == 0);
+  // Only markers are affected: the words between are cut as in the text as a whole.
+  const std::vector<TextRange> words{{marker.size() + 6, marker.size() + 7}};
+  CHECK(tokenizer->encode_prompt(text, words) == tokenizer->encode(text, false, true));
 }
 
 TEST_CASE("a text of one huge word is merged in reasonable time") {
