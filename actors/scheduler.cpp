@@ -75,22 +75,22 @@ void perform(Self self, const policy::Launch& launch) {
 
 /// Splits the events by sink, keeping their order; there are as many sinks as network threads, plus
 /// one.
-void perform(Self self, const policy::Emit& emit) {
+void perform(Self self, policy::Emit&& emit) {
   auto& state = self->state;
   std::vector<std::pair<TokenSink, std::vector<TokenEvent>>> parts;
   msg::RequestsEnded ended;
-  for (const auto& event : emit.events) {
+  for (auto& event : emit.events) {
     const auto sink = state.sinks.find(event.id);
     TANDEM_CHECK(sink != state.sinks.end(),
                  "an event of a request that was never admitted, or after its end");
     auto part = std::find_if(parts.begin(), parts.end(),
                              [&](const auto& p) { return p.first == sink->second; });
     if (part == parts.end()) part = parts.insert(parts.end(), {sink->second, {}});
-    part->second.push_back(event);
     if (event.finish) {
       ended.ids.push_back(event.id);
       state.sinks.erase(sink);
     }
+    part->second.push_back(std::move(event));
   }
   for (auto& [sink, events] : parts) {
     auto shared = std::make_shared<const std::vector<TokenEvent>>(std::move(events));
@@ -115,8 +115,9 @@ void perform(Self self, const policy::Wake& wake) {
 
 void apply(Self self, const policy::Event& event) {
   auto& state = self->state;
-  for (const auto& action : state.core->on(event, now(self)))
-    std::visit([self](const auto& a) { perform(self, a); }, action);
+  state.core->on(event, now(self), [self](policy::Action&& action) {
+    std::visit([self](auto& a) { perform(self, std::move(a)); }, action);
+  });
   const auto stats = state.core->stats();
   state.metrics->scheduler(stats);
   state.status->set_work(stats, now(self));

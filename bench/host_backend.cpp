@@ -208,16 +208,17 @@ PlanPtr make_plan(std::uint32_t sequences, std::uint32_t context, std::uint32_t 
       request->sampling.temperature = 0;
       plan->bindings.push_back({SlotId(s), request, {}});
     }
+    BlockTable table;
+    for (std::uint32_t b = 0; b < blocks; ++b) table.push_back(BlockId(s * blocks + b));
     plan->slices.push_back({.slot = SlotId(s),
                             .decode = tokens == 1,
                             .samples = true,
                             .context = context,
                             .num_tokens = tokens,
                             .tokens = {static_cast<std::uint32_t>(plan->token_ids.size()), tokens},
-                            .blocks = {s * blocks, blocks}});
+                            .blocks = std::make_shared<const BlockTable>(std::move(table))});
     for (std::uint32_t t = 0; t < tokens; ++t)
       plan->token_ids.push_back(static_cast<TokenId>((s * 7919 + t * 104729) % 32000));
-    for (std::uint32_t b = 0; b < blocks; ++b) plan->block_ids.push_back(BlockId(s * blocks + b));
   }
   return plan;
 }

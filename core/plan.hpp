@@ -23,11 +23,16 @@ constexpr Blocks blocks_for(Tokens tokens) {
   return Blocks((tokens.value() + kv_block_tokens - 1) / kv_block_tokens);
 }
 
-/// A run of entries in one of the plan's flat arrays.
+/// A run of entries in the plan's flat array of tokens.
 struct Range {
   std::uint32_t first = 0;
   std::uint32_t count = 0;
 };
+
+/// A sequence's blocks, by position. The plans of a sequence share one table until it gets another
+/// block: copying each into each plan was a third of the host's time at 256 sequences.
+using BlockTable = std::vector<BlockId>;
+using BlockTablePtr = std::shared_ptr<const BlockTable>;
 
 /// One request's tokens in one iteration: positions context .. context + num_tokens - 1.
 struct Slice {
@@ -43,7 +48,7 @@ struct Slice {
                  ///< sampled
   /// If tokens.count == 0: the index of the slice in the previous plan (id - 1) whose sample it is.
   std::uint32_t source_slice = 0;
-  Range blocks;  ///< into Plan::block_ids; covers at least context + num_tokens positions
+  BlockTablePtr blocks;  ///< covers at least context + num_tokens positions
 };
 
 /// A sequence takes a slot: the device (re)builds the slot's sampler state from these.
@@ -58,13 +63,9 @@ struct Plan {
   std::vector<SlotBinding> bindings;
   std::vector<Slice> slices;
   std::vector<TokenId> token_ids;
-  std::vector<BlockId> block_ids;
 
   [[nodiscard]] std::span<const TokenId> tokens_of(const Slice& s) const {
     return std::span(token_ids).subspan(s.tokens.first, s.tokens.count);
-  }
-  [[nodiscard]] std::span<const BlockId> blocks_of(const Slice& s) const {
-    return std::span(block_ids).subspan(s.blocks.first, s.blocks.count);
   }
   /// Rows of the forward pass: the sum of the slices' tokens.
   [[nodiscard]] std::uint32_t num_rows() const {

@@ -51,10 +51,9 @@ Slice write_slice(Plan& plan, Sequence& sequence, Tokens tokens,
   slice.decode =
       slice.samples && tokens == Tokens(1) && sequence.planned >= sequence.prompt_length();
   write_tokens(plan, slice, sequence, in_flight);
-  const auto count = static_cast<std::uint32_t>(blocks_for(end).value());
-  slice.blocks = {static_cast<std::uint32_t>(plan.block_ids.size()), count};
-  plan.block_ids.insert(plan.block_ids.end(), sequence.blocks.begin(),
-                        sequence.blocks.begin() + count);
+  if (sequence.table == nullptr || sequence.table->size() != sequence.blocks.size())
+    sequence.table = std::make_shared<const BlockTable>(sequence.blocks);
+  slice.blocks = sequence.table;
   return slice;
 }
 
@@ -258,14 +257,10 @@ void PlanBuilder::share_prefixes(SchedulerBooks& books) {
 PlanPtr PlanBuilder::write_plan(SchedulerBooks& books) {
   auto plan = std::make_shared<Plan>();
   plan->id = IterationId{books.next_iteration++};
-  std::size_t rows = 0, blocks = 0;
-  for (const Chosen& choice : chosen_) {
-    rows += static_cast<std::size_t>(choice.tokens.value());
-    blocks += choice.sequence->blocks.size();
-  }
+  std::size_t rows = 0;
+  for (const Chosen& choice : chosen_) rows += static_cast<std::size_t>(choice.tokens.value());
   plan->slices.reserve(chosen_.size());
   plan->token_ids.reserve(rows);
-  plan->block_ids.reserve(blocks);
   PlanInFlight flight;
   flight.sequences.reserve(chosen_.size());
   for (const Chosen& choice : chosen_) {

@@ -66,6 +66,7 @@ void start(SchedulerBooks& books, Sequence& sequence, std::vector<BlockId> share
   sequence.tokens.reserve(sequence.tokens.size() + static_cast<std::size_t>(coming.value()));
   sequence.published = shared.size();
   sequence.blocks = std::move(shared);
+  sequence.table = nullptr;
   sequence.releasable_at = ~std::uint64_t{0};
   sequence.computed = Tokens(static_cast<std::int64_t>(sequence.published) * kv_block_tokens);
   sequence.planned = sequence.computed;
@@ -83,9 +84,11 @@ void start(SchedulerBooks& books, Sequence& sequence, std::vector<BlockId> share
 
 void preempt(SchedulerBooks& books, Sequence& sequence) {
   TANDEM_CHECK(sequence.plans_in_flight == 0, "no plan in flight names what is preempted");
+  publish_filled_blocks(books, sequence);
   books.table.requeue(sequence);
   books.ledger.release(sequence.blocks);
   sequence.blocks.clear();
+  sequence.table = nullptr;
   sequence.published = 0;
   sequence.lost = sequence.computed;
   sequence.computed = sequence.planned = Tokens(0);

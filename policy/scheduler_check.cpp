@@ -56,7 +56,7 @@ void check_in_flight(const PlanInFlight& flight) {
     const Sequence& sequence = *flight.sequences[i];
     TANDEM_CHECK(sequence.request->id == slice.id && sequence.slot == slice.slot,
                  "a slice in flight belongs to its sequence");
-    const auto blocks = flight.plan->blocks_of(slice);
+    const BlockTable& blocks = *slice.blocks;
     TANDEM_CHECK(blocks.size() <= sequence.blocks.size(), "blocks in flight are not given back");
     for (std::size_t b = 0; b < blocks.size(); ++b)
       TANDEM_CHECK(blocks[b] == sequence.blocks[b], "blocks in flight are not exchanged");

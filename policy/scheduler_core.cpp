@@ -21,7 +21,8 @@ struct SchedulerCore::State {
   PlanBuilder builder;
   LatencySnapshotPtr model;
   BudgetSnapshotPtr budget;
-  std::vector<Action> actions;
+  ReportCommit commit;
+  std::vector<Action> actions;     ///< what the vector form of on() returns
   std::vector<TokenEvent> events;  ///< of the event being handled
   std::uint32_t asked = 0;         ///< items of the open Refill; 0: none is open
   bool queue_is_empty = false;
@@ -36,9 +37,9 @@ struct SchedulerCore::State {
   void handle(const BudgetUpdated& updated) { budget = updated.budget; }
   void handle(const Woken&) { wake_at.reset(); }
 
-  void launch_plans(TimePoint now);
-  void ask_to_be_woken();
-  void ask_for_offline_work();
+  void launch_plans(TimePoint now, const Performer& perform);
+  void ask_to_be_woken(const Performer& perform);
+  void ask_for_offline_work(const Performer& perform);
 };
 
 void SchedulerCore::State::handle(const Supplied& supplied) {
@@ -60,31 +61,31 @@ void SchedulerCore::State::handle(const Cancelled& cancelled) {
 
 void SchedulerCore::State::handle(const Reported& reported) {
   TANDEM_CHECK(reported.report != nullptr, "a report is there");
-  commit_report(books, *reported.report, events);
+  commit.commit(books, *reported.report);
 }
 
-void SchedulerCore::State::launch_plans(TimePoint now) {
+void SchedulerCore::State::launch_plans(TimePoint now, const Performer& perform) {
   while (books.may_plan()) {
     PlanPtr plan = builder.build(books, now, model.get(), budget.get());
-    if (plan == nullptr) return ask_to_be_woken();
-    actions.push_back(Launch{std::move(plan)});
+    if (plan == nullptr) return ask_to_be_woken(perform);
+    perform(Launch{std::move(plan)});
   }
 }
 
 /// With a plan in flight its report is the next occasion to plan.
-void SchedulerCore::State::ask_to_be_woken() {
+void SchedulerCore::State::ask_to_be_woken(const Performer& perform) {
   const auto at = builder.again_at();
   if (!at || !books.in_flight.empty() || (wake_at && *wake_at <= *at)) return;
   wake_at = at;
-  actions.push_back(Wake{*at});
+  perform(Wake{*at});
 }
 
-void SchedulerCore::State::ask_for_offline_work() {
+void SchedulerCore::State::ask_for_offline_work(const Performer& perform) {
   const std::uint32_t window = books.options.offline_window;
   const std::size_t waiting = books.table.waiting(RequestClass::offline).size();
   if (queue_is_empty || asked > 0 || 2 * waiting >= window) return;
   asked = window - static_cast<std::uint32_t>(waiting);
-  actions.push_back(Refill{asked});
+  perform(Refill{asked});
 }
 
 SchedulerCore::SchedulerCore(const SchedulerOptions& options, PlannerPtr planner)
@@ -92,15 +93,20 @@ SchedulerCore::SchedulerCore(const SchedulerOptions& options, PlannerPtr planner
 SchedulerCore::~SchedulerCore() = default;
 SchedulerCore::SchedulerCore(SchedulerCore&&) noexcept = default;
 
-const std::vector<Action>& SchedulerCore::on(const Event& event, TimePoint now) {
+void SchedulerCore::on(const Event& event, TimePoint now, const Performer& perform) {
   State& state = *state_;
-  state.actions.clear();
   state.events.clear();
   std::visit([&state](const auto& happened) { state.handle(happened); }, event);
-  state.launch_plans(now);
-  if (!state.events.empty()) state.actions.push_back(Emit{std::move(state.events)});
-  state.ask_for_offline_work();
-  return state.actions;
+  state.launch_plans(now, perform);
+  if (std::holds_alternative<Reported>(event)) state.commit.tell(state.books, state.events);
+  if (!state.events.empty()) perform(Emit{std::move(state.events)});
+  state.ask_for_offline_work(perform);
+}
+
+const std::vector<Action>& SchedulerCore::on(const Event& event, TimePoint now) {
+  state_->actions.clear();
+  on(event, now, [this](Action&& action) { state_->actions.push_back(std::move(action)); });
+  return state_->actions;
 }
 
 SchedulerStats SchedulerCore::stats() const {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -43,6 +44,9 @@ struct SchedulerStats {
   std::uint64_t recomputed_tokens = 0;  ///< thrown away by preemption, total
 };
 
+/// Carries out one action.
+using Performer = std::function<void(Action&&)>;
+
 class SchedulerCore {
  public:
   SchedulerCore(const SchedulerOptions& options, PlannerPtr planner);
@@ -53,6 +57,9 @@ class SchedulerCore {
   /// taken to have items until it says otherwise: the very first event is answered with a Refill,
   /// which a shell that has no queue yet keeps until it has one, or answers with Supplied{}.
   [[nodiscard]] const std::vector<Action>& on(const Event& event, TimePoint now);
+  /// The same, with every action handed over as soon as it is decided: a device waits for Launch,
+  /// and nobody waits so urgently for the rest. `perform` must not call the core.
+  void on(const Event& event, TimePoint now, const Performer& perform);
 
   [[nodiscard]] SchedulerStats stats() const;
   /// Nothing runs, waits or is in flight.

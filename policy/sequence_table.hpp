@@ -34,6 +34,7 @@ struct Sequence {
   std::uint32_t last_slice = 0;
 
   std::vector<BlockId> blocks;
+  BlockTablePtr table;  ///< a copy of `blocks` that plans share; stale when its size differs
   std::vector<BlockHash> hashes;  ///< of full blocks of `tokens`
   std::size_t published = 0;      ///< leading blocks that were shared or offered to the cache
   Blocks releasable{0};           ///< see releasable_blocks()

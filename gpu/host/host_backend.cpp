@@ -98,7 +98,7 @@ class HostBackend final : public Backend {
       return range.first <= size && range.count <= size - range.first;
     };
     TANDEM_CHECK(within(slice.tokens, plan.token_ids.size()), "a slice's tokens are in the plan");
-    TANDEM_CHECK(within(slice.blocks, plan.block_ids.size()), "a slice's blocks are in the plan");
+    TANDEM_CHECK(slice.blocks != nullptr, "a slice has a block table");
     TANDEM_CHECK(raw(slice.slot) < limits_.max_sequences, "a slice beyond the slots");
     TANDEM_CHECK(slot_used_[raw(slice.slot)]++ == 0, "a slot that has two slices");
     auto tokens = plan.tokens_of(slice);
@@ -110,7 +110,7 @@ class HostBackend final : public Backend {
       tokens = std::span(&source_tokens_.back(), 1);
     }
     TANDEM_CHECK(tokens.size() == slice.num_tokens, "a slice has all of its tokens or none");
-    chunks_.push_back({tokens, slice.context, plan.blocks_of(slice)});
+    chunks_.push_back({tokens, slice.context, *slice.blocks});
   }
 
   void sample(const Plan& plan) {

@@ -53,21 +53,17 @@ TEST_CASE("blocks are counted upwards") {
   CHECK(blocks_for(Tokens(17)) == Blocks(2));
 }
 
-TEST_CASE("a plan's slices see their own tokens and blocks") {
+TEST_CASE("a plan's slices see their own tokens") {
   Plan plan;
   plan.token_ids = {1, 2, 3, 4};
-  plan.block_ids = {BlockId{9}, BlockId{8}};
   Slice prefill, decode;
   prefill.request_class = decode.request_class = RequestClass::offline;
   prefill.num_tokens = 3;
   prefill.tokens = {1, 3};
-  prefill.blocks = {0, 1};
   decode.num_tokens = 1;
-  decode.blocks = {1, 1};
   plan.slices = {prefill, decode};
   CHECK(plan.tokens_of(plan.slices[0])[0] == 2);
   CHECK(plan.tokens_of(plan.slices[1]).empty());
-  CHECK(plan.blocks_of(plan.slices[1])[0] == BlockId{8});
   CHECK(plan.num_rows() == 4);
   CHECK(plan.offline_only());
   plan.slices[1].request_class = RequestClass::online;

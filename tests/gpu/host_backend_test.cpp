@@ -23,6 +23,12 @@ struct OneSlice {
   RequestPtr bind;
 };
 
+BlockTablePtr table(std::initializer_list<std::uint32_t> blocks) {
+  BlockTable ids;
+  for (const auto block : blocks) ids.push_back(BlockId(block));
+  return std::make_shared<const BlockTable>(std::move(ids));
+}
+
 PlanPtr plan_of(const OneSlice& one) {
   auto plan = std::make_shared<Plan>();
   plan->id = IterationId(one.id);
@@ -34,9 +40,8 @@ PlanPtr plan_of(const OneSlice& one) {
                           .context = one.context,
                           .num_tokens = count == 0 ? 1 : count,
                           .tokens = {0, count},
-                          .blocks = {0, 3}});
+                          .blocks = table({4, 2, 9})});
   plan->token_ids = one.tokens;
-  plan->block_ids = {BlockId(4), BlockId(2), BlockId(9)};
   return plan;
 }
 
@@ -231,16 +236,14 @@ TEST_CASE("the token of the right slice is taken, when the plan before has many"
                             .samples = i != 2,
                             .num_tokens = tokens,
                             .tokens = {at, tokens},
-                            .blocks = {i, 1}});
+                            .blocks = table({10 + i})});
     first.token_ids.insert(first.token_ids.end(), prompt.begin(), prompt.end());
-    first.block_ids.push_back(BlockId(10 + i));
   }
   const auto samples = run_whole(*backend, std::make_shared<const Plan>(first));
   REQUIRE(samples.size() == 4);
   for (const auto& sample : samples) CHECK(sample.token == expected[sample.slice][0]);
   Plan second{.id = IterationId(2)};
   second.token_ids = {41};  // the rest of the third prompt: 5 tokens, of which 2 ran
-  second.block_ids = first.block_ids;
   const std::uint32_t order[] = {4, 0, 3, 1};
   for (const auto i : order)
     second.slices.push_back({.slot = SlotId(i),
@@ -248,7 +251,7 @@ TEST_CASE("the token of the right slice is taken, when the plan before has many"
                              .context = 3 + i,
                              .num_tokens = 1,
                              .source_slice = i,
-                             .blocks = {i, 1}});
+                             .blocks = table({10 + i})});
   const auto next = run_whole(*backend, std::make_shared<const Plan>(second));
   REQUIRE(next.size() == 4);
   for (std::uint32_t s = 0; s < 4; ++s) {

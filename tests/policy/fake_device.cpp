@@ -58,9 +58,9 @@ std::vector<TokenId> FakeDevice::expected_output(const Request& request, std::si
   return output;
 }
 
-FakeDevice::Entry& FakeDevice::entry(const Plan& plan, const Slice& slice, std::size_t position) {
+FakeDevice::Entry& FakeDevice::entry(const Slice& slice, std::size_t position) {
   const auto size = static_cast<std::size_t>(kv_block_tokens);
-  const BlockId block = plan.blocks_of(slice)[position / size];
+  const BlockId block = (*slice.blocks)[position / size];
   return kv_[raw(block) * size + position % size];
 }
 
@@ -86,11 +86,11 @@ void FakeDevice::check_layout(const Plan& plan) const {
             name(slice) + "all tokens or none are given");
     require(slice.tokens.first + slice.tokens.count <= plan.token_ids.size(),
             name(slice) + "tokens lie in the plan");
-    require(slice.blocks.first + slice.blocks.count <= plan.block_ids.size(),
-            name(slice) + "blocks lie in the plan");
+    require(slice.blocks != nullptr, name(slice) + "a slice has a block table");
     const Tokens positions(slice.context + slice.num_tokens);
-    require(Blocks(slice.blocks.count) >= blocks_for(positions), name(slice) + "blocks suffice");
-    for (const BlockId block : plan.blocks_of(slice))
+    require(Blocks(static_cast<std::int64_t>(slice.blocks->size())) >= blocks_for(positions),
+            name(slice) + "blocks suffice");
+    for (const BlockId block : *slice.blocks)
       require(raw(block) < options_.num_blocks, name(slice) + "blocks exist");
   }
 }
@@ -102,19 +102,19 @@ void FakeDevice::check_exclusive(const Plan& plan) const {
   std::map<SlotId, RequestId> owners;
   const auto each_slice = [&](const auto& visit) {
     for (const auto& flying : plans_)
-      for (const Slice& slice : flying->slices) visit(*flying, slice);
-    for (const Slice& slice : plan.slices) visit(plan, slice);
+      for (const Slice& slice : flying->slices) visit(slice);
+    for (const Slice& slice : plan.slices) visit(slice);
   };
-  each_slice([&](const Plan& of, const Slice& slice) {
+  each_slice([&](const Slice& slice) {
     require(owners.emplace(slice.slot, slice.id).first->second == slice.id,
             name(slice) + "its slot is used by another request in flight");
     const std::size_t first = slice.context / static_cast<std::uint32_t>(kv_block_tokens);
-    for (std::size_t b = first; b < slice.blocks.count; ++b)
-      require(writers.emplace(of.blocks_of(slice)[b], slice.id).first->second == slice.id,
+    for (std::size_t b = first; b < slice.blocks->size(); ++b)
+      require(writers.emplace((*slice.blocks)[b], slice.id).first->second == slice.id,
               name(slice) + "two requests in flight write one block");
   });
-  each_slice([&](const Plan& of, const Slice& slice) {
-    for (const BlockId block : of.blocks_of(slice)) {
+  each_slice([&](const Slice& slice) {
+    for (const BlockId block : *slice.blocks) {
       const auto writer = writers.find(block);
       require(writer == writers.end() || writer->second == slice.id,
               name(slice) + "its table has a block that another request in flight writes");
@@ -183,13 +183,13 @@ void FakeDevice::run_slice(const Plan& plan, std::uint32_t index, IterationRepor
   require(slice.context + slice.num_tokens <= truth.tokens.size(),
           name(slice) + "it runs tokens that there are");
   for (std::size_t i = 0; i < slice.context; ++i)
-    require(entry(plan, slice, i) == truth.entries[i],
+    require(entry(slice, i) == truth.entries[i],
             name(slice) + "the KV entry of position " + std::to_string(i) + " is not its own");
   for (std::uint32_t row = 0; row < slice.num_tokens; ++row) {
     const std::size_t position = slice.context + row;
     require(input_token(plan, slice, row) == truth.tokens[position],
             name(slice) + "row " + std::to_string(row) + " has a wrong token");
-    entry(plan, slice, position) = truth.entries[position];
+    entry(slice, position) = truth.entries[position];
   }
   const std::size_t prompt = truth.request->prompt.size();
   require(slice.decode == (slice.samples && slice.num_tokens == 1 && slice.context >= prompt),
@@ -212,7 +212,7 @@ void FakeDevice::run_slice(const Plan& plan, std::uint32_t index, IterationRepor
 void FakeDevice::leave_garbage(const Plan& plan, bool ran_to_the_end) {
   for (const Slice& slice : plan.slices) {
     for (std::uint32_t row = 0; row < slice.num_tokens; ++row)
-      if (ran_to_the_end || random_() % 2 == 0) entry(plan, slice, slice.context + row) = random_();
+      if (ran_to_the_end || random_() % 2 == 0) entry(slice, slice.context + row) = random_();
     Slot& slot = slots_[raw(slice.slot)];
     if (ran_to_the_end && slice.samples && slot.id == slice.id) slot.output.push_back(0);
   }

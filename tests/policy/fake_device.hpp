@@ -74,7 +74,7 @@ class FakeDevice {
   void run_slice(const Plan& plan, std::uint32_t index, IterationReport& report);
   TokenId input_token(const Plan& plan, const Slice& slice, std::uint32_t row) const;
   void leave_garbage(const Plan& plan, bool ran_to_the_end);
-  Entry& entry(const Plan& plan, const Slice& slice, std::size_t position);
+  Entry& entry(const Slice& slice, std::size_t position);
   void extend(Truth& truth) const;
   [[nodiscard]] TokenId token_of(Entry entry) const;
 

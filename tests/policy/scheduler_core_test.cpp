@@ -73,7 +73,7 @@ TEST_CASE("a plan says all that a device must know") {
   CHECK_FALSE(prefill.slices[0].decode);
   CHECK(prefill.tokens_of(prefill.slices[0]).size() == 20);
   CHECK(prefill.tokens_of(prefill.slices[0])[19] == 19);
-  CHECK(prefill.blocks_of(prefill.slices[0]).size() == 2);
+  CHECK(prefill.slices[0].blocks->size() == 2);
 
   const Plan& decode = *plans[1];
   CHECK(decode.bindings.empty());
@@ -82,7 +82,7 @@ TEST_CASE("a plan says all that a device must know") {
   CHECK(decode.slices[0].num_tokens == 1);
   CHECK(decode.slices[0].tokens.count == 0);
   CHECK(decode.slices[0].source_slice == 0);
-  CHECK(decode.blocks_of(decode.slices[0])[0] == prefill.blocks_of(prefill.slices[0])[0]);
+  CHECK(decode.slices[0].blocks->front() == prefill.slices[0].blocks->front());
 }
 
 TEST_CASE("with one plan in flight tokens are always known") {

@@ -226,11 +226,11 @@ class Driver {
         require(slice.request_class == RequestClass::online, "online_only runs online alone");
       named.insert(slice.id);
       if (slice.request_class == RequestClass::offline &&
-          (!record.was_planned || slice.blocks.count > record.held))
+          (!record.was_planned || slice.blocks->size() > record.held))
         offline_grew = true;
       record.was_planned = true;
       record.planned_to = slice.context + slice.num_tokens;
-      record.held = slice.blocks.count;
+      record.held = static_cast<std::uint32_t>(slice.blocks->size());
       record.preemptions_then = core_.stats().preemptions;
     }
     if (!saw_rollback_ && life_.planner != "chaos") check_no_decode_skipped(named, offline_grew);
