@@ -41,15 +41,14 @@ void write_tokens(Plan& plan, Slice& slice, const Sequence& sequence,
 Slice write_slice(Plan& plan, Sequence& sequence, Tokens tokens,
                   const std::deque<PlanInFlight>& in_flight) {
   Slice slice;
-  slice.id = sequence.request->id;
+  slice.id = sequence.id;
   slice.slot = sequence.slot;
-  slice.request_class = sequence.request_class();
+  slice.request_class = sequence.request_class;
   slice.context = static_cast<std::uint32_t>(sequence.planned.value());
   slice.num_tokens = static_cast<std::uint32_t>(tokens.value());
   const Tokens end = sequence.planned + tokens;
   slice.samples = end == sequence.known() + Tokens(sequence.samples_in_flight);
-  slice.decode =
-      slice.samples && tokens == Tokens(1) && sequence.planned >= sequence.prompt_length();
+  slice.decode = slice.samples && tokens == Tokens(1) && sequence.planned >= sequence.prompt_length;
   write_tokens(plan, slice, sequence, in_flight);
   if (sequence.table == nullptr || sequence.table->size() != sequence.blocks.size())
     sequence.table = std::make_shared<const BlockTable>(sequence.blocks);
@@ -59,7 +58,7 @@ Slice write_slice(Plan& plan, Sequence& sequence, Tokens tokens,
 
 SlotBinding bind(Sequence& sequence) {
   sequence.needs_binding = false;
-  const auto output = sequence.tokens.begin() + sequence.prompt_length().value();
+  const auto output = sequence.tokens.begin() + sequence.prompt_length.value();
   return {sequence.slot, sequence.request, {output, sequence.tokens.end()}};
 }
 
@@ -124,29 +123,29 @@ bool PlanBuilder::gather(SchedulerBooks& books) {
 void PlanBuilder::add_running_view(const SchedulerBooks& books, Sequence& sequence) {
   SequenceView& view = views_.emplace_back();
   sequences_.push_back(&sequence);
-  view.id = sequence.request->id;
-  view.request_class = sequence.request_class();
+  view.id = sequence.id;
+  view.request_class = sequence.request_class;
   view.context = sequence.planned;
   view.pending = sequence.pending();
-  view.decode = view.pending == Tokens(1) && sequence.planned >= sequence.prompt_length();
+  view.decode = view.pending == Tokens(1) && sequence.planned >= sequence.prompt_length;
   view.running = true;
   view.held = size_of(sequence.blocks);
   view.preemptible = sequence.plans_in_flight == 0;
   if (view.preemptible) view.releasable = releasable_blocks(books.ledger, sequence);
-  view.arrival = sequence.request->arrival;
+  view.arrival = sequence.arrival;
 }
 
 void PlanBuilder::add_waiting_view(const SchedulerBooks& books, Sequence& sequence) {
   SequenceView& view = views_.emplace_back();
   sequences_.push_back(&sequence);
   const PrefixMatch prefix = find_prefix(books, sequence);
-  view.id = sequence.request->id;
-  view.request_class = sequence.request_class();
+  view.id = sequence.id;
+  view.request_class = sequence.request_class;
   view.context = Tokens(prefix.cached.value() * kv_block_tokens);
   view.pending = sequence.known() - view.context;
   view.held = prefix.cached;
   view.unheld = prefix.unheld;
-  view.arrival = sequence.request->arrival;
+  view.arrival = sequence.arrival;
 }
 
 PlanningView PlanBuilder::planning_view(const SchedulerBooks& books) const {

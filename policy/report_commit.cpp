@@ -52,7 +52,7 @@ void void_all_in_flight(SchedulerBooks& books) {
 
 TokenEvent ending(const Sequence& sequence, FinishReason reason) {
   TokenEvent event;
-  event.id = sequence.request->id;
+  event.id = sequence.id;
   event.finish = reason;
   event.cached_tokens = sequence.cached_tokens;
   return event;
@@ -75,7 +75,7 @@ void ReportCommit::commit_slice(SchedulerBooks& books, Sequence& sequence, const
   sequence.tokens.push_back(sample->token);
   const auto finish = reason_to_finish(sequence, sample->token);
   const bool goes_on_decoding = slice.decode && !finish;
-  yields_.push_back({sequence.request->id, sample, goes_on_decoding ? &sequence : nullptr, finish,
+  yields_.push_back({sequence.id, sample, goes_on_decoding ? &sequence : nullptr, finish,
                      sequence.cached_tokens});
   if (goes_on_decoding) return;
   publish_filled_blocks(books, sequence);

@@ -73,7 +73,7 @@ void start(SchedulerBooks& books, Sequence& sequence, std::vector<BlockId> share
   if (!sequence.started) {
     sequence.started = true;
     sequence.cached_tokens = sequence.computed;
-    books.prefix_queries += static_cast<std::uint64_t>(sequence.prompt_length().value());
+    books.prefix_queries += static_cast<std::uint64_t>(sequence.prompt_length.value());
     books.prefix_hits += static_cast<std::uint64_t>(sequence.computed.value());
   }
   if (sequence.lost > sequence.computed)

@@ -54,7 +54,7 @@ void check_in_flight(const PlanInFlight& flight) {
   for (std::size_t i = 0; i < flight.sequences.size(); ++i) {
     const Slice& slice = flight.plan->slices[i];
     const Sequence& sequence = *flight.sequences[i];
-    TANDEM_CHECK(sequence.request->id == slice.id && sequence.slot == slice.slot,
+    TANDEM_CHECK(sequence.id == slice.id && sequence.slot == slice.slot,
                  "a slice in flight belongs to its sequence");
     const BlockTable& blocks = *slice.blocks;
     TANDEM_CHECK(blocks.size() <= sequence.blocks.size(), "blocks in flight are not given back");

@@ -21,13 +21,21 @@ bool earlier(const Sequence* a, const Sequence* b) { return a->order < b->order;
 
 }  // namespace
 
-Tokens Sequence::prompt_length() const { return length(request->prompt); }
+Sequence::Sequence(RequestPtr admitted)
+    : id(admitted->id),
+      request_class(admitted->request_class),
+      arrival(admitted->arrival),
+      prompt_length(length(admitted->prompt)),
+      max_tokens(admitted->stop.max_tokens),
+      tokens(admitted->prompt),
+      request(std::move(admitted)) {}
+
 Tokens Sequence::known() const { return length(tokens); }
-Tokens Sequence::output() const { return known() - prompt_length(); }
+Tokens Sequence::output() const { return known() - prompt_length; }
 
 Tokens Sequence::pending() const {
   const Tokens sampling(samples_in_flight);
-  if (output() + sampling >= request->stop.max_tokens) return Tokens(0);
+  if (output() + sampling >= max_tokens) return Tokens(0);
   return known() + sampling - planned;
 }
 
@@ -37,15 +45,13 @@ SequenceTable::SequenceTable(std::uint32_t max_running) : max_running_(max_runni
 }
 
 Sequence& SequenceTable::add(RequestPtr request) {
-  auto sequence = std::make_unique<Sequence>();
+  auto sequence = std::make_unique<Sequence>(std::move(request));
   sequence->order = next_order_++;
-  sequence->tokens = request->prompt;
-  sequence->request = std::move(request);
   Sequence& added = *sequence;
-  const bool fresh = by_id_.emplace(added.request->id, &added).second;
+  const bool fresh = by_id_.emplace(added.id, &added).second;
   TANDEM_CHECK(fresh, "a request id is given out once");
   added.place = sequences_.size();
-  waiting_[index_of(added.request_class())].emplace(added.order, &added);
+  waiting_[index_of(added.request_class)].emplace(added.order, &added);
   sequences_.push_back(std::move(sequence));
   return added;
 }
@@ -58,8 +64,8 @@ Sequence* SequenceTable::find(RequestId id) const {
 void SequenceTable::start(Sequence& sequence) {
   TANDEM_CHECK(sequence.stage == Stage::waiting, "only a waiting sequence starts");
   TANDEM_CHECK(!free_slots_.empty(), "a sequence starts only if a slot is free");
-  waiting_[index_of(sequence.request_class())].erase(sequence.order);
-  Running& running = running_[index_of(sequence.request_class())];
+  waiting_[index_of(sequence.request_class)].erase(sequence.order);
+  Running& running = running_[index_of(sequence.request_class)];
   running.insert(std::upper_bound(running.begin(), running.end(), &sequence, earlier), &sequence);
   sequence.stage = Stage::running;
   sequence.slot = free_slots_.back();
@@ -72,15 +78,15 @@ void SequenceTable::requeue(Sequence& sequence) {
   TANDEM_CHECK(sequence.stage == Stage::running, "only a running sequence is put back");
   leave_running(sequence);
   release_slot(sequence);
-  waiting_[index_of(sequence.request_class())].emplace(sequence.order, &sequence);
+  waiting_[index_of(sequence.request_class)].emplace(sequence.order, &sequence);
   sequence.stage = Stage::waiting;
 }
 
 void SequenceTable::end(Sequence& sequence) {
   TANDEM_CHECK(sequence.stage != Stage::ended, "a sequence ends once");
-  by_id_.erase(sequence.request->id);
+  by_id_.erase(sequence.id);
   if (sequence.stage == Stage::waiting)
-    waiting_[index_of(sequence.request_class())].erase(sequence.order);
+    waiting_[index_of(sequence.request_class)].erase(sequence.order);
   else
     leave_running(sequence);
   sequence.stage = Stage::ended;
@@ -97,7 +103,7 @@ void SequenceTable::erase(Sequence& sequence) {
 }
 
 void SequenceTable::leave_running(Sequence& sequence) {
-  Running& running = running_[index_of(sequence.request_class())];
+  Running& running = running_[index_of(sequence.request_class)];
   const auto found = std::lower_bound(running.begin(), running.end(), &sequence, earlier);
   TANDEM_CHECK(found != running.end() && *found == &sequence, "a running sequence is listed");
   running.erase(found);

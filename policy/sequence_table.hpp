@@ -20,10 +20,22 @@ namespace tandem::policy {
 
 enum class Stage : std::uint8_t { waiting, running, ended };
 
+/// What every iteration reads of a running sequence stands first, copied from the request where it
+/// came with it: between iterations it falls out of the cache, and each line is waited for.
 struct Sequence {
-  RequestPtr request;
-  std::uint64_t order = 0;  ///< by arrival, over both classes; kept through preemptions
+  explicit Sequence(RequestPtr admitted);
+
+  RequestId id{};
+  RequestClass request_class = RequestClass::online;
   Stage stage = Stage::waiting;
+  bool has_slot = false;
+  bool needs_binding =
+      false;             ///< the next plan that names it tells the device what the slot is for
+  bool started = false;  ///< ran before: `cached_tokens` is known
+  SlotId slot{};
+  TimePoint arrival{};
+  Tokens prompt_length{0};
+  Tokens max_tokens{0};
 
   std::vector<TokenId> tokens;  ///< prompt and committed output
   Tokens computed{0};           ///< positions whose KV a finished report confirmed
@@ -32,26 +44,21 @@ struct Sequence {
   std::uint32_t plans_in_flight = 0;    ///< plans that name it and were not reported yet
   IterationId last_plan{};              ///< the latest of those, and the index of its slice there
   std::uint32_t last_slice = 0;
+  std::size_t published = 0;  ///< leading blocks that were shared or offered to the cache
 
   std::vector<BlockId> blocks;
   BlockTablePtr table;  ///< a copy of `blocks` that plans share; stale when its size differs
+  RequestPtr request;
   std::vector<BlockHash> hashes;  ///< of full blocks of `tokens`
-  std::size_t published = 0;      ///< leading blocks that were shared or offered to the cache
+  std::uint64_t order = 0;        ///< by arrival, over both classes; kept through preemptions
   Blocks releasable{0};           ///< see releasable_blocks()
   std::size_t releasable_of = 0;  ///< size of `blocks` when it was counted
   std::uint64_t releasable_at = ~std::uint64_t{0};  ///< the ledger's sharing_version() then
 
-  SlotId slot{};
-  bool has_slot = false;
-  bool needs_binding =
-      false;                ///< the next plan that names it tells the device what the slot is for
-  bool started = false;     ///< ran before: `cached_tokens` is known
   Tokens cached_tokens{0};  ///< of the prompt, found in the prefix cache at the first start
   Tokens lost{0};           ///< computed positions given up by the last preemption
   std::size_t place = 0;    ///< the table's own
 
-  [[nodiscard]] RequestClass request_class() const { return request->request_class; }
-  [[nodiscard]] Tokens prompt_length() const;
   [[nodiscard]] Tokens known() const;   ///< length of `tokens`
   [[nodiscard]] Tokens output() const;  ///< generated and committed
   /// What could be computed next: known tokens and those being sampled, less the planned; 0 if
