@@ -25,6 +25,8 @@ const Buckets e2e_buckets{0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
 const Buckets iteration_buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
                                 0.05,   0.1,   0.25,   0.5,   1,    2.5};
 const Buckets count_buckets{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+const Buckets host_buckets{5e-6, 1e-5,   1.5e-5, 2e-5,   2.5e-5, 3e-5, 3.5e-5, 4e-5, 4.5e-5, 5e-5,
+                           6e-5, 7.5e-5, 1e-4,   1.5e-4, 2e-4,   3e-4, 5e-4,   1e-3, 1e-2};
 const Buckets error_buckets{0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28};
 
 constexpr std::array classes{RequestClass::online, RequestClass::offline};
@@ -113,6 +115,9 @@ struct Metrics::State {
       "tandem_iteration_seconds", "Device time of finished iterations.", iteration_buckets);
   prometheus::Histogram& iteration_tokens = histogram(
       "tandem_iteration_tokens", "Tokens computed per finished iteration.", count_buckets);
+  prometheus::Histogram& host_seconds =
+      histogram("tandem_scheduler_host_seconds",
+                "From a report in the scheduler's hands to the launch it caused.", host_buckets);
   prometheus::Counter& iterations_failed =
       counter("tandem_iterations_unfinished_total", "Iterations that were aborted or failed.");
   prometheus::Histogram& prediction = histogram(
@@ -201,6 +206,7 @@ void Metrics::iteration(const Plan& plan, const IterationReport& report) {
   s.iteration_seconds.Observe(to_seconds(report.elapsed));
 }
 
+void Metrics::host_cost(Duration cost) { state_->host_seconds.Observe(to_seconds(cost)); }
 void Metrics::prediction_error(double relative) { state_->prediction.Observe(std::abs(relative)); }
 
 void Metrics::admitted(RequestClass c, Tokens prompt) {

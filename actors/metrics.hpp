@@ -34,6 +34,8 @@ class Metrics {
   /// Gauges and totals of the scheduler, after each of its events.
   void scheduler(const policy::SchedulerStats& stats);
   void iteration(const Plan& plan, const IterationReport& report);
+  /// From a report in the scheduler's hands to the launch that it caused.
+  void host_cost(Duration report_to_launch);
   void prediction_error(double relative);
   void admitted(RequestClass request_class, Tokens prompt_tokens);
   void first_token(RequestClass request_class, Duration since_arrival);

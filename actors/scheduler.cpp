@@ -11,7 +11,9 @@
 //   is reported failed first.
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "actors/actor_support.hpp"
 #include "actors/spawn.hpp"
@@ -31,7 +33,8 @@ struct SchedulerState {
   std::unordered_map<RequestId, TokenSink> sinks;
   std::vector<PlanPtr> in_flight;  ///< at the executor, oldest first
   bool executor_alive = true;
-  std::uint32_t unasked_refill = 0;  ///< the core asked before there was a queue to ask
+  std::optional<TimePoint> report_taken;  ///< of the report being handled, until its launch left
+  std::uint32_t unasked_refill = 0;       ///< the core asked before there was a queue to ask
 };
 using Self = Scheduler::stateful_pointer<SchedulerState>;
 
@@ -54,8 +57,10 @@ void executor_lost(Self self, const caf::error& reason) {
 
 void take_report(Self self, const PlanPtr& plan, const ReportPtr& report) {
   auto& state = self->state;
+  state.report_taken = now(self);
   std::erase(state.in_flight, plan);
   apply(self, policy::Reported{report});
+  state.report_taken.reset();
   state.status->progressed(now(self));
   state.metrics->iteration(*plan, *report);
   if (state.observers) self->send(state.observers->predictor, msg::IterationMeasured{plan, report});
@@ -71,6 +76,8 @@ void perform(Self self, const policy::Launch& launch) {
             take_report(self, plan, finished.report);
           },
           [](const caf::error&) {});
+  if (const auto taken = std::exchange(self->state.report_taken, std::nullopt))
+    self->state.metrics->host_cost(now(self) - *taken);
 }
 
 /// Splits the events by sink, keeping their order; there are as many sinks as network threads, plus
