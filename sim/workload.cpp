@@ -55,8 +55,8 @@ Result<void> check(const Workload& workload) {
   return {};
 }
 
-std::vector<TokenId> prompt_of(const Workload& workload, std::size_t index,
-                               std::int64_t vocab_size) {
+std::vector<TokenId> prompt_of(const Workload& workload, std::size_t index, std::int64_t vocab_size,
+                               std::uint64_t repetition) {
   TANDEM_CHECK(vocab_size > 0, "a vocabulary has tokens");
   const auto& request = workload.requests[index];
   const auto vocab = static_cast<std::uint64_t>(vocab_size);
@@ -69,8 +69,8 @@ std::vector<TokenId> prompt_of(const Workload& workload, std::size_t index,
   prompt.reserve(size);
   for (std::size_t i = 0; i < size; ++i) {
     const bool shared = i / per_id < request.prefix_ids.size();
-    const std::uint64_t root =
-        shared ? mix(shared_tag, request.prefix_ids[i / per_id]) : mix(unshared_tag, index);
+    const std::uint64_t root = shared ? mix(shared_tag, request.prefix_ids[i / per_id])
+                                      : mix(mix(unshared_tag, repetition), index);
     prompt.push_back(static_cast<TokenId>(mix(root, i) % vocab));
   }
   return prompt;

@@ -38,9 +38,10 @@ struct Workload {
 Result<void> check(const Workload& workload);
 
 /// The prompt of requests[index]: its own, or one made up from its prefix ids; a function of its
-/// arguments alone. Token ids lie in 0 .. vocab_size - 1.
-std::vector<TokenId> prompt_of(const Workload& workload, std::size_t index,
-                               std::int64_t vocab_size);
+/// arguments alone. Token ids lie in 0 .. vocab_size - 1. Where a run goes over a workload again,
+/// `repetition` makes the tokens that no prefix id covers differ from those of the times before.
+std::vector<TokenId> prompt_of(const Workload& workload, std::size_t index, std::int64_t vocab_size,
+                               std::uint64_t repetition = 0);
 
 /// Both, ordered by arrival; `online` stands before `offline` where arrivals are equal. Both must
 /// have the same prefix_id_tokens, or one of them no prefix ids.
