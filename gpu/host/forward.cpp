@@ -11,7 +11,7 @@ namespace {
 
 /// Sampled rows whose logits are in memory at once.
 constexpr std::int64_t logit_rows = 48;
-/// How GEMMs are cut into pieces: enough for threads to even out what delays one of them, few
+/// How jobs are cut into pieces: enough for threads to even out what delays one of them, few
 /// enough that a piece is worth taking.
 constexpr std::int64_t pieces_per_thread = 6;
 constexpr std::int64_t most_panels_each = 16;
@@ -23,6 +23,18 @@ constexpr std::int64_t piece_rows = 8;
 std::size_t product(std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); }
 
 std::int64_t pieces_of(std::int64_t rows, std::int64_t size) { return (rows + size - 1) / size; }
+
+/// How many of `count` a piece takes, at most `most`: what loads equal threads most evenly, and of
+/// that the largest.
+std::int64_t even_share(std::int64_t count, std::int64_t most, std::int64_t threads) {
+  const auto load = [&](std::int64_t each) {
+    return pieces_of(pieces_of(count, each), threads) * each;
+  };
+  auto best = most;
+  for (auto each = most - 1; each > 0; --each)
+    if (load(each) < load(best)) best = each;
+  return best;
+}
 
 /// Words from row to row: whole cache lines, and never a multiple of the L1 cache's 4 KB period.
 std::int64_t row_words(std::int64_t elements, HostDtype dtype) {
@@ -265,20 +277,28 @@ void Forward::attend(std::int64_t layer_index) {
                           .head_words = head_words,
                           .head_dim = config_.head_dim,
                           .group = group,
+                          .head_stride = layout.head_stride,
                           .block_stride = layout.block_stride,
                           .value_offset = layout.value_offset,
                           .scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim)),
                           .out_stride = widths_.query_words};
+  // Heads that follow each other are one piece where there are pieces enough: while one head is
+  // computed the next one's K and V are on their way.
   const auto heads = config_.num_kv_heads;
+  const auto tiles = static_cast<std::int64_t>(tiles_.size());
+  auto heads_each = std::clamp<std::int64_t>(tiles * heads / wanted_pieces(), 1, heads);
+  while (heads % heads_each != 0) --heads_each;
+  const auto head_pieces = heads / heads_each;
   pool_.run(
-      static_cast<std::int64_t>(tiles_.size()) * heads,
+      tiles * head_pieces,
       [&](std::int64_t piece) {
-        const auto& tile = tiles_[static_cast<std::size_t>(piece / heads)];
-        const auto head = piece % heads;
+        const auto& tile = tiles_[static_cast<std::size_t>(piece / head_pieces)];
+        const auto head = piece % head_pieces * heads_each;
         const auto offset = tile.chunk_row * widths_.query_words + head * group * head_words;
         auto args = common;
         args.query = query_.data() + offset;
         args.out = attended_.data() + offset;
+        args.heads = heads_each;
         args.first = tile.first;
         args.rows = tile.rows;
         args.position = tile.position;
@@ -286,7 +306,11 @@ void Forward::attend(std::int64_t layer_index) {
         args.blocks = tables_.data() + tile.table;
         kernels_.attend(args);
       },
-      elementwise_cost(config_.head_dim * 64));
+      heads_each * elementwise_cost(config_.head_dim * 64));
+}
+
+std::int64_t Forward::wanted_pieces() const {
+  return pieces_per_thread * static_cast<std::int64_t>(pool_.threads());
 }
 
 template <class Place>
@@ -296,8 +320,9 @@ void Forward::multiply(void (*kernel)(const GemmArgs&), const PackedMatrix& matr
   // Decode reads every panel once: a thread takes some that follow each other, so that what it asks
   // for beyond the end of one is the beginning of the next. Prefill has arithmetic for every panel:
   // its rows are divided as well when there are too few panels for all threads.
-  const auto wanted = pieces_per_thread * pool_.threads();
-  const auto panels_each = std::clamp<std::int64_t>(matrix.panels / wanted, 1, most_panels_each);
+  const auto wanted = wanted_pieces();
+  const auto most_each = std::clamp<std::int64_t>(matrix.panels / wanted, 1, most_panels_each);
+  const auto panels_each = even_share(matrix.panels, most_each, pool_.threads());
   const auto panel_pieces = pieces_of(matrix.panels, panels_each);
   const auto row_pieces =
       std::clamp<std::int64_t>(wanted / panel_pieces, 1, pieces_of(rows, least_gemm_rows));

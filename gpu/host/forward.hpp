@@ -82,6 +82,8 @@ class Forward {
   template <class Place>
   void multiply(void (*kernel)(const GemmArgs&), const PackedMatrix& matrix, const std::uint32_t* a,
                 std::int64_t a_stride, std::int64_t rows, const Place& place);
+  /// How many pieces a job is cut into, about.
+  [[nodiscard]] std::int64_t wanted_pieces() const;
   [[nodiscard]] NormArgs norm_args(const std::vector<float>& weight) const;
 
   const model::WeightsPtr weights_;  ///< for the embedding

@@ -29,12 +29,14 @@ struct Step {
   int64_t blocks;  ///< how many there are; the pointers beyond repeat the last one
 };
 
-/// Asks for the cache lines of `words` words from each of `bases`. Blocks lie anywhere in memory:
-/// without being asked, each would be waited for.
-TANDEM_INLINE void ask_for(const uint32_t* const (&bases)[step_blocks], int64_t blocks,
-                           int64_t words) {
-  for (int64_t b = 0; b < blocks; ++b)
-    for (int64_t i = 0; i < words; i += 16) prefetch(bases[b] + i);
+/// Asks for the first lines of a step's blocks. Blocks lie anywhere in memory, so the hardware sees
+/// no stream from one to the next; two lines are enough for it to bring the rest, V after K. To ask
+/// for all of them would fill the queue that it works through.
+TANDEM_INLINE void ask_for(const Step& step) {
+  for (int64_t b = 0; b < step.blocks; ++b) {
+    prefetch(step.keys[b]);
+    prefetch(step.keys[b] + 16);
+  }
 }
 
 /// scores[r, 0 .. 64) = query row r * keys
@@ -56,8 +58,8 @@ struct ScoreTile {
         bases[v] = step->keys[place / block_positions] + place % block_positions;
       }
       Vector sums[Rows][vectors] = {};
-      accumulate<Format, Rows, vectors>(sums, query, words, words, block_positions,
-                                        [&bases](int v) { return bases[v]; });
+      const auto columns = [&bases](int v) { return bases[v]; };
+      accumulate<Format, Rows, vectors>(sums, query, words, words, block_positions, columns);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 8
@@ -96,8 +98,9 @@ struct MixTile {
     }
     for (int64_t b = 0; b < step->blocks; ++b) {
       const auto* base = step->values[b] + d;
+      const auto columns = [base](int v) { return base + v * LANES; };
       accumulate<Format, Rows, Vectors>(sums, weights + b * words, step_positions, words,
-                                        padded_dim, [base](int v) { return base + v * LANES; });
+                                        padded_dim, columns);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
@@ -105,6 +108,22 @@ struct MixTile {
       for (int v = 0; v < Vectors; ++v) store(mixed + r * padded_dim + d + v * LANES, sums[r][v]);
     }
   }
+};
+
+/// The two products on vector registers.
+template <class Format>
+struct VectorProducts {
+  static constexpr int64_t most_rows = tile_rows;
+
+  TANDEM_INLINE void score(int64_t rows, const uint32_t* query, int64_t words, const Step& step,
+                           float* scores) {
+    with_rows(rows, ScoreTile<Format>{query, words, &step, scores});
+  }
+  TANDEM_INLINE void mix(int64_t rows, const uint32_t* weights, const Step& step, float* mixed,
+                         int64_t padded_dim) {
+    with_rows(rows, MixTile<Format>{weights, &step, mixed, padded_dim});
+  }
+  TANDEM_INLINE void finish() {}
 };
 
 /// Turns one row's 64 scores into weights, of which the first `seen` count, and brings what the
@@ -141,71 +160,91 @@ TANDEM_INLINE void take_scores(Softmax& softmax, int64_t row, const float* score
   for (int64_t d = 0; d < padded_dim; d += LANES) store(mixed + d, load<Vector>(mixed + d) * keep);
 }
 
-TANDEM_INLINE Step step_at(const AttendArgs& args, int64_t begin, int64_t end) {
+/// The step that begins at position `begin` of a KV head whose context ends at `end`.
+TANDEM_INLINE Step step_at(const AttendArgs& args, int64_t head, int64_t begin, int64_t end) {
   Step step;
+  const uint32_t* cache = args.cache + head * args.head_stride;
   const int64_t left = (end - begin + block_positions - 1) / block_positions;
   step.blocks = left < step_blocks ? left : step_blocks;
   for (int64_t b = 0; b < step_blocks; ++b) {
     const int64_t index = begin / block_positions + (b < step.blocks ? b : step.blocks - 1);
-    step.keys[b] = args.cache + static_cast<int64_t>(args.blocks[index]) * args.block_stride;
+    step.keys[b] = cache + static_cast<int64_t>(args.blocks[index]) * args.block_stride;
     step.values[b] = step.keys[b] + args.value_offset;
   }
   return step;
 }
 
+/// Where a row of a KV head's group stands, in words from the first one of query and out.
+TANDEM_INLINE int64_t row_offset(const AttendArgs& args, int64_t head, int64_t row,
+                                 int64_t stride) {
+  const int64_t place = args.first + row;
+  return place / args.group * stride + (head * args.group + place % args.group) * args.head_words;
+}
+
 template <class Format>
 TANDEM_INLINE void finish_row(const Softmax& softmax, int64_t row, const AttendArgs& args,
-                              int64_t padded_dim) {
+                              int64_t head, int64_t padded_dim) {
   const float* mixed = softmax.mixed + row * padded_dim;
   const float scale = 1.0F / sum_of(softmax.weight[row]);
   alignas(64) uint32_t words[max_head_dim];
   for (int64_t d = 0; d < padded_dim; d += LANES)
     Format::put(words, d, load<Vector>(mixed + d) * scale);
-  const int64_t place = args.first + row;
-  memcpy(args.out + place / args.group * args.out_stride + place % args.group * args.head_words,
-         words, static_cast<size_t>(args.head_words) * sizeof(uint32_t));
+  memcpy(args.out + row_offset(args, head, row, args.out_stride), words,
+         static_cast<size_t>(args.head_words) * sizeof(uint32_t));
 }
 
-template <class Format>
-void attend(const AttendArgs& args) {
-  Softmax softmax;
-  alignas(64) uint32_t query[max_attend_rows * max_head_dim];
-  const int64_t padded_dim = (args.head_dim + 15) / 16 * 16, words = args.head_words;
+/// Where each row begins: its query in one piece, nothing mixed.
+TANDEM_INLINE void start_rows(Softmax& softmax, const AttendArgs& args, int64_t head,
+                              uint32_t* query, int64_t padded_dim) {
+  const int64_t words = args.head_words;
   for (int64_t r = 0; r < args.rows; ++r) {
-    const int64_t place = args.first + r;
-    memcpy(query + r * words,
-           args.query + place / args.group * args.query_stride + place % args.group * words,
+    memcpy(query + r * words, args.query + row_offset(args, head, r, args.query_stride),
            static_cast<size_t>(words) * sizeof(uint32_t));
     softmax.top[r] = lowest_score;
     softmax.weight[r] = Vector{};
     memset(softmax.mixed + r * padded_dim, 0, static_cast<size_t>(padded_dim) * sizeof(float));
   }
+}
+
+template <class Format, class Products = VectorProducts<Format>>
+void attend(const AttendArgs& args) {
+  constexpr int64_t most_rows = Products::most_rows;
+  Softmax softmax;
+  Products products;
+  alignas(64) uint32_t query[max_attend_rows * max_head_dim];
+  alignas(64) float scores[most_rows * step_positions];
+  alignas(64) uint32_t weights[most_rows * step_positions];
+  const int64_t padded_dim = (args.head_dim + 15) / 16 * 16, words = args.head_words;
   const int64_t end = args.position + (args.first + args.rows - 1) / args.group + 1;
-  const int64_t key_words = words * block_positions;
-  const int64_t value_words = block_positions / Format::per_word * padded_dim;
-  Step step = step_at(args, 0, end);
-  ask_for(step.keys, step.blocks, key_words);
-  for (int64_t begin = 0; begin < end; begin += step_positions) {
-    const bool more = begin + step_positions < end;
-    const Step next = more ? step_at(args, begin + step_positions, end) : step;
-    ask_for(step.values, step.blocks, value_words);
-    for (int64_t r = 0; r < args.rows;) {
-      alignas(64) float scores[tile_rows * step_positions];
-      alignas(64) uint32_t weights[tile_rows * step_positions];
-      const int64_t rows = next_tile(args.rows - r);
-      with_rows(rows, ScoreTile<Format>{query + r * words, words, &step, scores});
-      if (r == 0 && more) ask_for(next.keys, next.blocks, key_words);
-      for (int64_t i = 0; i < rows; ++i) {
-        const int64_t seen = args.position + (args.first + r + i) / args.group + 1 - begin;
-        take_scores<Format>(softmax, r + i, scores + i * step_positions,
-                            weights + i * step_positions, seen, args.scale, padded_dim);
+  Step step = step_at(args, 0, 0, end);
+  ask_for(step);
+  for (int64_t head = 0; head < args.heads; ++head) {
+    start_rows(softmax, args, head, query, padded_dim);
+    for (int64_t begin = 0; begin < end; begin += step_positions) {
+      // What comes next is the next step, or the next head's first.
+      Step next = step;
+      const bool last = begin + step_positions >= end;
+      if (!last || head + 1 < args.heads) {
+        next = last ? step_at(args, head + 1, 0, end)
+                    : step_at(args, head, begin + step_positions, end);
+        ask_for(next);
       }
-      with_rows(rows, MixTile<Format>{weights, &step, softmax.mixed + r * padded_dim, padded_dim});
-      r += rows;
+      for (int64_t r = 0; r < args.rows;) {
+        const int64_t rows = next_tile(args.rows - r, most_rows);
+        products.score(rows, query + r * words, words, step, scores);
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t seen = args.position + (args.first + r + i) / args.group + 1 - begin;
+          take_scores<Format>(softmax, r + i, scores + i * step_positions,
+                              weights + i * step_positions, seen, args.scale, padded_dim);
+        }
+        products.mix(rows, weights, step, softmax.mixed + r * padded_dim, padded_dim);
+        r += rows;
+      }
+      step = next;
     }
-    step = next;
+    for (int64_t r = 0; r < args.rows; ++r) finish_row<Format>(softmax, r, args, head, padded_dim);
   }
-  for (int64_t r = 0; r < args.rows; ++r) finish_row<Format>(softmax, r, args, padded_dim);
+  products.finish();
 }
 
 }  // namespace

@@ -22,11 +22,11 @@ constexpr int vectors_for([[maybe_unused]] int rows) {
 #endif
 }
 
-/// K in words per block: short enough that it stays in the L1 cache beside the rows.
-constexpr int64_t block_words = 96;
-
-/// How far in front of itself, in words, a lone tile asks for its panel.
-constexpr int64_t near_words = 512;
+/// K in words per block, at most: a block and the one that is asked for meanwhile stay in the L2
+/// cache, and a chain of additions stays short enough for the rounding errors in it, to which f32
+/// owes more.
+template <class Format>
+constexpr int64_t most_block_words = 96 * Format::per_word;
 
 /// Calls body.template run<rows>() for a `rows` that is known at run time, 1 .. tile_rows.
 template <class Body, int Rows = tile_rows>
@@ -37,22 +37,23 @@ TANDEM_INLINE void with_rows(int64_t rows, const Body& body) {
   }
 }
 
-/// The number of rows of the next tile, when `left` are left: tiles of nearly equal height.
-TANDEM_INLINE int64_t next_tile(int64_t left) {
-  const int64_t tiles = (left + tile_rows - 1) / tile_rows;
+/// The number of rows of the next tile, when `left` are left: tiles of up to `most` rows, of nearly
+/// equal height.
+TANDEM_INLINE int64_t next_tile(int64_t left, int64_t most) {
+  const int64_t tiles = (left + most - 1) / most;
   return (left + tiles - 1) / tiles;
 }
 
 /// sums[r][v] += a[r, 0 .. words) * columns(v)[0 .. words): `columns(v)` is the address of a
 /// vector of words of k 0; the next k is `stride` words further. Meanwhile asks for `Lines` cache
-/// lines per word of k, from `next` on.
+/// lines beside each k, one after another from `next` on.
 template <class Format, int Rows, int Vectors, int Lines = 0, class Columns>
 TANDEM_INLINE void accumulate(Vector (&sums)[Rows][Vectors], const uint32_t* a, int64_t a_stride,
                               int64_t words, int64_t stride, const Columns& columns,
                               const uint32_t* next = nullptr) {
   for (int64_t k = 0; k < words; ++k) {
 #pragma GCC unroll 4
-    for (int line = 0; line < Lines; ++line) prefetch(next + (k * Lines + line) * 16);
+    for (int line = 0; line < Lines; ++line) prefetch_far(next + (k * Lines + line) * 16);
     Words weights[Vectors];
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) weights[v] = load<Words>(columns(v) + k * stride);
@@ -88,21 +89,20 @@ struct GemmTile {
       Vector sums[Rows][vectors] = {};
       const auto* base = panel + c;
       const auto columns = [base](int v) { return base + v * LANES; };
+      // Sets that pass over a panel several times ask for one line per k and pass.
+      constexpr int width = vectors * LANES;
+      const int64_t pass = c / width;
+      const int asked = width == panel_columns ? lines : pass < lines ? 1 : 0;
       const auto fill = [&]<int Lines> {
         accumulate<Format, Rows, vectors, Lines>(sums, a, a_stride, words, panel_columns, columns,
-                                                 next + c);
+                                                 next + pass * words * 16);
       };
-      // Sets that pass over a panel several times ask for a part of the lines each time.
-      constexpr int passes = panel_columns / (vectors * LANES);
-      constexpr int most = passes >= 4 ? 1 : 4 / passes;
-      if (lines == 0)
+      if (asked == 0)
         fill.template operator()<0>();
-      else if (lines == 1 || most == 1)
+      else if (asked == 1)
         fill.template operator()<1>();
-      else if (lines == 2 || most == 2)
-        fill.template operator()<2>();
       else
-        fill.template operator()<most>();
+        fill.template operator()<2>();
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 8
@@ -123,18 +123,17 @@ struct GemmTile {
 template <class Format>
 TANDEM_INLINE void multiply(const GemmArgs& args, float* out, int64_t out_stride, Finish finish) {
   const int64_t tiles = (args.rows + tile_rows - 1) / tile_rows;
-  // With one tile the next lines are asked for just in time; with several the tiles share out the
-  // next block, so that memory is busy while the arithmetic is.
-  const int lines = tiles == 1 ? 4 : tiles <= 3 ? 2 : 1;
+  // One tile reads the panel as a stream, which the hardware recognises. Several read each block
+  // several times and share out the next one, so that memory is busy while the arithmetic is.
+  const int lines = tiles == 1 ? 0 : tiles <= 3 ? 2 : 1;
+  constexpr int64_t most = most_block_words<Format>;
+  const int64_t blocks = (args.words + most - 1) / most;
+  const int64_t block_words = (args.words + blocks - 1) / blocks;
   for (int64_t k = 0; k < args.words; k += block_words) {
     const int64_t words = args.words - k < block_words ? args.words - k : block_words;
     const uint32_t* block = args.panel + k * panel_columns;
     for (int64_t r = 0, index = 0; r < args.rows; ++index) {
-      const int64_t rows = next_tile(args.rows - r);
-      const bool asks = index * lines < 4;
-      const auto* next = tiles == 1
-                             ? block + near_words
-                             : block + block_words * panel_columns + index * lines * words * 16;
+      const int64_t rows = next_tile(args.rows - r, tile_rows);
       const GemmTile<Format> tile{args.a + r * args.a_stride + k,
                                   args.a_stride,
                                   block,
@@ -143,8 +142,8 @@ TANDEM_INLINE void multiply(const GemmArgs& args, float* out, int64_t out_stride
                                   out + r * out_stride,
                                   out_stride,
                                   k > 0 ? Finish::add : finish,
-                                  next,
-                                  asks ? lines : 0};
+                                  block + words * (panel_columns + index * lines * 16),
+                                  index * lines < 4 ? lines : 0};
       with_rows(rows, tile);
       r += rows;
     }

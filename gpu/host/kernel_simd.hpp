@@ -59,7 +59,10 @@ TANDEM_INLINE Vector fused(Vector a, Vector b, Vector c) {
 #endif
 }
 
+/// Asks for a cache line: into L1 for soon, into L2 for later. The second may wait in the L2's
+/// queue, which is longer, and leaves that of the L1 to what is needed now.
 TANDEM_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+TANDEM_INLINE void prefetch_far(const void* address) { __builtin_prefetch(address, 0, 2); }
 
 /// Rounds to nearest even; a NaN stays one.
 TANDEM_INLINE uint16_t round_bf16(float value) {
@@ -80,6 +83,8 @@ struct F32 {
   TANDEM_INLINE static Vector dot(Vector sum, Words weights, uint32_t pair) {
     return fused(bits<Vector>(Words{} + pair), bits<Vector>(weights), sum);
   }
+  /// `words` with elements of `value` as their part `part`.
+  TANDEM_INLINE static Words merged(Words, Vector value, int64_t) { return bits<Words>(value); }
   TANDEM_INLINE static void put(uint32_t* row, int64_t index, float value) {
     store(row + index, value);
   }
@@ -100,6 +105,10 @@ struct Bf16 {
     return fused(bits<Vector>(Words{} + (pair & 0xffff0000U)), bits<Vector>(weights & 0xffff0000U),
                  sum);
 #endif
+  }
+  TANDEM_INLINE static Words merged(Words words, Vector value, int64_t part) {
+    const Words half = __builtin_convertvector(round_bf16(value), Words);
+    return part == 0 ? (words & 0xffff0000U) | half : (words & 0x0000ffffU) | (half << 16);
   }
   TANDEM_INLINE static void put(uint32_t* row, int64_t index, float value) {
     store(reinterpret_cast<char*>(row) + index * 2, round_bf16(value));

@@ -76,17 +76,19 @@ struct RotateArgs {
   std::int64_t first = 0;          ///< place of the first row in the block
 };
 
-/// Attention of query rows of one sequence over one KV head. Row r of the call is query row
-/// (first + r) / group, head (first + r) % group of the KV head's group.
+/// Attention of query rows of one sequence over `heads` KV heads that follow each other. Row r of
+/// the call is query row (first + r) / group, head (first + r) % group of each KV head's group.
 struct AttendArgs {
-  const std::uint32_t* query = nullptr;  ///< query row 0, the group's first head
+  const std::uint32_t* query = nullptr;  ///< query row 0, the first group's first head
   std::int64_t query_stride = 0;
   std::int64_t head_words = 0;  ///< words of head_dim
   std::int64_t head_dim = 0;
   std::int64_t group = 1;  ///< query heads per KV head
+  std::int64_t heads = 1;  ///< KV heads
   std::int64_t first = 0, rows = 0;
   std::int64_t position = 0;             ///< of query row 0, which sees position + 1 positions
-  const std::uint32_t* cache = nullptr;  ///< this layer's and KV head's K in block 0
+  const std::uint32_t* cache = nullptr;  ///< this layer's and first KV head's K in block 0
+  std::int64_t head_stride = 0;          ///< words from KV head to KV head
   std::int64_t block_stride = 0;         ///< words
   std::int64_t value_offset = 0;
   const std::uint32_t* blocks = nullptr;  ///< the sequence's block table

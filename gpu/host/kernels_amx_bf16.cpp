@@ -3,7 +3,9 @@
 // order, whatever the number of rows, so batch invariance holds here as in the other sets.
 // Panels fit as they are: 16 words of k x 16 columns, rows 256 bytes apart, make one tile.
 #define LANES 16
+#ifndef NATIVE_BF16  // tests compile this file for CPUs without it
 #define NATIVE_BF16 1
+#endif
 #include "gpu/host/kernel_attend.hpp"
 #include "gpu/host/kernel_gemm.hpp"
 #include "gpu/host/kernel_rows.hpp"
@@ -168,12 +170,85 @@ void amx_swiglu(const GemmArgs& args) {
   });
 }
 
+/// Attention's two products on tiles. Tiles 0 .. 3 are sums; 4 rows of queries and 5 a block of K;
+/// 6 rows of weights and 7 a block of V, which has 8 words of positions.
+struct TileProducts {
+  static constexpr int64_t most_rows = amx_rows;
+  int64_t configured = 0;
+
+  TANDEM_INLINE void configure_for(int64_t rows) {
+    if (rows == configured) return;
+    configured = rows;
+    constexpr int row_tiles[] = {0, 1, 2, 3, 4, 6};
+    TileConfig config;
+    for (int tile = 0; tile < 8; ++tile) config.row_bytes[tile] = 64;
+    for (const int tile : row_tiles) config.rows[tile] = static_cast<uint8_t>(rows);
+    config.rows[5] = 16;
+    config.row_bytes[6] = 32;
+    config.rows[7] = 8;
+    _tile_loadconfig(&config);
+  }
+
+  TANDEM_INLINE void score(int64_t rows, const uint32_t* query, int64_t words, const Step& step,
+                           float* scores) {
+    configure_for(rows);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < words; k += amx_words) {
+      _tile_loadd(4, query + k, static_cast<size_t>(words) * 4);
+      _tile_loadd(5, step.keys[0] + k * block_positions, 64);
+      _tile_dpbf16ps(0, 4, 5);
+      _tile_loadd(5, step.keys[1] + k * block_positions, 64);
+      _tile_dpbf16ps(1, 4, 5);
+      _tile_loadd(5, step.keys[2] + k * block_positions, 64);
+      _tile_dpbf16ps(2, 4, 5);
+      _tile_loadd(5, step.keys[3] + k * block_positions, 64);
+      _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, scores, step_positions * 4);
+    _tile_stored(1, scores + 16, step_positions * 4);
+    _tile_stored(2, scores + 32, step_positions * 4);
+    _tile_stored(3, scores + 48, step_positions * 4);
+  }
+
+  TANDEM_INLINE void mix(int64_t rows, const uint32_t* weights, const Step& step, float* mixed,
+                         int64_t padded_dim) {
+    configure_for(rows);
+    const auto bytes = static_cast<size_t>(padded_dim) * 4;
+    for (int64_t d = 0; d < padded_dim; d += 32) {
+      _tile_loadd(0, mixed + d, bytes);
+      _tile_loadd(1, mixed + d + 16, bytes);
+      for (int64_t b = 0; b < step.blocks; ++b) {
+        _tile_loadd(6, weights + b * 8, step_positions * 4);
+        _tile_loadd(7, step.values[b] + d, bytes);
+        _tile_dpbf16ps(0, 6, 7);
+        _tile_loadd(7, step.values[b] + d + 16, bytes);
+        _tile_dpbf16ps(1, 6, 7);
+      }
+      _tile_stored(0, mixed + d, bytes);
+      _tile_stored(1, mixed + d + 16, bytes);
+    }
+  }
+
+  TANDEM_INLINE void finish() { _tile_release(); }
+};
+
+/// Heads of whole tiles go through tiles, others through vectors: a model has one kind of head.
+void amx_attend(const AttendArgs& args) {
+  if (args.head_dim % 32 == 0)
+    attend<Bf16, TileProducts>(args);
+  else
+    attend<Bf16>(args);
+}
+
 }  // namespace
 
 const Kernels amx_bf16_kernels{
     "amx_bf16",
     amx_rows,
     {gemm_store<F32>, gemm_add<F32>, gemm_swiglu<F32>, norm<F32>, rotate<F32>, attend<F32>},
-    {amx_store, amx_add, amx_swiglu, norm<Bf16>, rotate<Bf16>, attend<Bf16>}};
+    {amx_store, amx_add, amx_swiglu, norm<Bf16>, rotate<Bf16>, amx_attend}};
 
 }  // namespace tandem::gpu

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "model/reference.hpp"
+#include "tests/gpu/kernel_sets.hpp"
 #include "tests/support/golden.hpp"
 
 using namespace tandem;
@@ -120,7 +121,7 @@ TEST_CASE(
     const auto config = model::load_config(folder);
     const auto golden = tests::load_golden(folder);
     const auto weights = *model::load_weights(folder, *config);
-    for (const auto* kernels : gpu::supported_kernels()) {
+    for (const auto* kernels : tests::kernel_sets()) {
       INFO(name << " on " << kernels->name);
       Device device(weights, *kernels, HostDtype::f32);
       const auto own = table(3);
@@ -145,7 +146,7 @@ TEST_CASE("a row's bits do not depend on what shares its pass, on the threads or
   const auto weights = small_model(6, 2, 24);
   const auto tokens = some_tokens(75, 200, 1);
   const auto mine = table(0, 5);  // 0, 5, .. 20; the others take blocks from 21 on
-  for (const auto* kernels : gpu::supported_kernels()) {
+  for (const auto* kernels : tests::kernel_sets()) {
     INFO(kernels->name << (dtype == HostDtype::f32 ? " f32" : " bf16"));
     Device alone(weights, *kernels, dtype, 1);
     const auto expected = feed(alone, tokens, 75, mine);
@@ -201,7 +202,7 @@ TEST_CASE("odd shapes agree with the reference") {
   const auto tokens = some_tokens(50, 200, 9);
   model::Reference reference(weights);
   const auto expected = reference.forward(tokens);
-  for (const auto* kernels : gpu::supported_kernels()) {
+  for (const auto* kernels : tests::kernel_sets()) {
     INFO(kernels->name << " heads " << shape.heads << "/" << shape.kv_heads << " of "
                        << shape.head_dim);
     Device exact(weights, *kernels, HostDtype::f32);
