@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "cli/client/url.hpp"
-#include "cli/client/workload.hpp"
 #include "config/load.hpp"
 
 namespace tandem::cli {
@@ -39,6 +38,16 @@ struct ChatArguments {
 };
 int chat(const ChatArguments& arguments);
 
+/// A trace and how it is made to fit a service; see sim/workload_scaling.hpp.
+struct TraceArguments {
+  std::filesystem::path file;
+  double start_seconds = 0, window_seconds = 0;
+  double keep = 1, speed = 1, prompt_scale = 1, output_scale = 1;
+  std::size_t max_requests = 0;
+  std::int64_t max_context = 0;  ///< 0: what the service says
+  bool sort = false, drop_too_long = false;
+};
+
 struct BenchArguments {
   std::string url;
   std::string model;
@@ -64,6 +73,27 @@ struct BenchArguments {
   std::filesystem::path json;
 };
 int bench(const BenchArguments& arguments);
+
+struct ReplayArguments {
+  std::string url, model;
+  TraceArguments online, offline;
+  std::size_t offline_items = 0;  ///< 0: all that the files give; else as many, over and over
+  std::filesystem::path offline_prompts, prompt_prefix;  ///< text, instead of an offline trace
+  std::int64_t offline_output_tokens = 64;               ///< of prompts from a file
+  std::string offline_mode = "batch";
+  std::size_t offline_concurrency = 32;
+  double run_seconds = 0;
+  bool end_with_online = false;
+  std::int64_t vocab_size = 0;
+  double temperature = 0;
+  bool every_token = false;
+  std::string goodput;
+  std::size_t max_concurrency = 1024;
+  double timeout_seconds = 600;
+  std::uint64_t seed = 0;
+  std::filesystem::path json;
+};
+int replay(const ReplayArguments& arguments);
 
 int version();
 /// "0.1.0"

@@ -96,8 +96,8 @@ void add_online_options(CLI::App& app, BenchArguments& a) {
   app.add_option("--duration", a.duration, "Seconds of arrivals; 0: until --num-requests")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--trace", a.trace,
-                 "CSV with arrival, prompt tokens, output tokens, instead of --rate and lengths")
-      ->check(CLI::ExistingFile);
+                 "A trace as it is, instead of --rate and lengths; replay can scale one")
+      ->check(CLI::ExistingPath);
   app.add_option("--trace-speed", a.trace_speed, "Replay the trace so many times faster")
       ->check(CLI::PositiveNumber);
   app.add_option("--input-tokens", a.input_tokens, "Prompt length: 128, or evenly from 64:256")
@@ -116,6 +116,19 @@ void add_online_options(CLI::App& app, BenchArguments& a) {
                "Ask for log-probabilities, so that tokens without text are seen as well");
 }
 
+/// What `bench` and `replay` have in common.
+template <class Arguments>
+void add_measuring_options(CLI::App& app, Arguments& a) {
+  app.add_option("--goodput", a.goodput, "Objectives in ms, e.g. ttft:500,tbt:50; also tpot, e2e");
+  app.add_option("--max-concurrency", a.max_concurrency,
+                 "Requests in flight; what must wait for it is reported as late")
+      ->check(CLI::Range(1, 60000));
+  app.add_option("--timeout", a.timeout_seconds, "Seconds for one request")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--seed", a.seed, "Equal seeds send the same requests at the same times");
+  app.add_option("--json", a.json, "Write the result there, too");
+}
+
 Command add_bench(CLI::App& root) {
   auto* app = root.add_subcommand("bench", "Load a service, open loop, and measure");
   const auto arguments = std::make_shared<BenchArguments>();
@@ -124,12 +137,6 @@ Command add_bench(CLI::App& root) {
   app->add_option("--url", a.url, "Of the service")->capture_default_str();
   app->add_option("--model", a.model, "Its name; default: the one the service has");
   add_online_options(*app, a);
-  app->add_option("--goodput", a.goodput, "Objectives in ms, e.g. ttft:500,tbt:50; also tpot, e2e");
-  app->add_option("--max-concurrency", a.max_concurrency,
-                  "Requests in flight; what must wait for it is reported as late")
-      ->check(CLI::Range(1, 60000));
-  app->add_option("--timeout", a.timeout_seconds, "Seconds for one request")
-      ->check(CLI::PositiveNumber);
   app->add_option("--offline-items", a.offline_items, "Offline requests beside the online ones")
       ->check(CLI::Range(0, 50000));
   app->add_option("--offline-input-tokens", a.offline_input_tokens, "As --input-tokens");
@@ -139,9 +146,71 @@ Command add_bench(CLI::App& root) {
       ->check(CLI::IsMember({"batch", "flex"}));
   app->add_option("--offline-concurrency", a.offline_concurrency, "Flex calls in flight")
       ->check(CLI::Range(1, 10000));
-  app->add_option("--seed", a.seed, "Equal seeds send the same requests at the same times");
-  app->add_option("--json", a.json, "Write the result there, too");
+  add_measuring_options(*app, a);
   return {app, [arguments] { return bench(*arguments); }};
+}
+
+/// The options of one trace; `prefix` is "" or "offline-".
+void add_trace_options(CLI::App& app, const std::string& prefix, TraceArguments& a) {
+  const auto name = [&](const char* rest) { return "--" + prefix + rest; };
+  app.add_option(name("trace"), a.file,
+                 "CSV (Azure, BurstGPT, Vidur, own), JSONL (Mooncake, own) or a ServeGen folder; "
+                 "see docs/workloads.md")
+      ->check(CLI::ExistingPath);
+  app.add_option(name("start"), a.start_seconds, "Seconds of the trace to leave out")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option(name("window"), a.window_seconds, "Seconds of the trace to take; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option(name("keep"), a.keep, "Share of the requests to take, chosen by --seed");
+  app.add_option(name("speed"), a.speed, "Arrivals come so many times faster");
+  app.add_option(name("prompt-scale"), a.prompt_scale, "Prompts are so many times as long");
+  app.add_option(name("output-scale"), a.output_scale, "Answers are so many times as long");
+  app.add_option(name("max-requests"), a.max_requests, "The first so many; 0: all");
+  app.add_option(name("max-context"), a.max_context,
+                 "Longest prompt and answer together; 0: what the service says")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag(name("sort"), a.sort, "Sort a trace that is not in order of arrival");
+  app.add_flag(name("drop-too-long"), a.drop_too_long,
+               "Leave out requests longer than the context instead of refusing the trace");
+}
+
+Command add_replay(CLI::App& root) {
+  auto* app = root.add_subcommand("replay", "Play a trace against a service in real time");
+  const auto arguments = std::make_shared<ReplayArguments>();
+  auto& a = *arguments;
+  a.url = default_url;
+  app->add_option("--url", a.url, "Of the service")->capture_default_str();
+  app->add_option("--model", a.model, "Its name; default: the one the service has");
+  add_trace_options(*app, "", a.online);
+  add_trace_options(*app, "offline-", a.offline);
+  app->add_option("--offline-prompts", a.offline_prompts,
+                  "Text prompts as offline items: lines, .jsonl, .json (BBH) or .csv (MMLU)")
+      ->check(CLI::ExistingFile);
+  app->add_option("--prompt-prefix", a.prompt_prefix,
+                  "A file whose text stands before each of --offline-prompts")
+      ->check(CLI::ExistingFile);
+  app->add_option("--offline-output-tokens", a.offline_output_tokens, "Of --offline-prompts")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app->add_option("--offline-items", a.offline_items,
+                  "So many, by repeating the offline set or cutting it; 0: the set as it is")
+      ->check(CLI::Range(0, 50000));
+  app->add_option("--offline-mode", a.offline_mode,
+                  "batch: one job through /v1/batches; flex: calls with service_tier flex")
+      ->check(CLI::IsMember({"batch", "flex"}));
+  app->add_option("--offline-concurrency", a.offline_concurrency, "Flex calls in flight")
+      ->check(CLI::Range(1, 10000));
+  app->add_option("--run-seconds", a.run_seconds, "End the run after so long; 0: when all is done")
+      ->check(CLI::NonNegativeNumber);
+  app->add_flag("--end-with-online", a.end_with_online,
+                "End with the last online request and cancel what is left of the batch");
+  app->add_option("--vocab-size", a.vocab_size, "Made-up tokens are below it; default 256")
+      ->check(CLI::Range(1, 1 << 24));
+  app->add_option("--temperature", a.temperature, "0 is greedy")->check(CLI::Range(0.0, 2.0));
+  app->add_flag("--every-token", a.every_token,
+                "Ask for log-probabilities, so that tokens without text are seen as well");
+  add_measuring_options(*app, a);
+  return {app, [arguments] { return replay(*arguments); }};
 }
 
 /// "--prot: did you mean 'port'?" for a flag that `serve` does not have.
@@ -162,7 +231,7 @@ int run(int argc, char** argv) {
   root.require_subcommand(1);
   root.set_version_flag("--version", "tandem " + version_text());
   const std::vector<Command> commands{
-      add_serve(root), add_chat(root), add_bench(root),
+      add_serve(root), add_chat(root), add_bench(root), add_replay(root),
       Command{root.add_subcommand("version", "What this program is and what it can run on"),
               [] { return version(); }}};
   try {
@@ -171,7 +240,7 @@ int run(int argc, char** argv) {
     if (e.get_exit_code() == 0) return root.exit(e);
     const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
     print_error(no_command ? "'" + std::string(argv[1]) +
-                                 "' is no command; there are serve, chat, bench and version"
+                                 "' is no command; there are serve, chat, bench, replay and version"
                            : e.what());
     if (commands.front().app->parsed() && dynamic_cast<const CLI::ExtrasError*>(&e))
       suggest(argc, argv);

@@ -1,22 +1,21 @@
-// The online half of bench_load.hpp: streamed completions at their times.
+// The online half of load.hpp: streamed completions at their times.
 #include <boost/json.hpp>
 
-#include "cli/bench_load.hpp"
+#include "cli/load.hpp"
 
 namespace tandem::cli {
 namespace json = boost::json;
 using client::Clock;
 
-std::string RequestShape::body(const client::Arrival& arrival, std::uint64_t index, bool stream,
+std::string RequestShape::body(const sim::Workload& workload, std::size_t index, bool stream,
                                bool flex) const {
   json::object body{{"model", model},
-                    {"max_tokens", arrival.output_tokens},
+                    {"max_tokens", workload.requests[index].output_tokens.value()},
                     {"temperature", temperature},
                     {"ignore_eos", true},
                     {"seed", static_cast<std::int64_t>(index)}};
   if (prompts.empty()) {
-    const auto ids =
-        client::random_prompt(seed, index, arrival.input_tokens, prefix_tokens, vocab_size);
+    const auto ids = sim::prompt_of(workload, index, vocab_size, repetition);
     body["prompt"] = json::array(ids.begin(), ids.end());
   } else {
     body["prompt"] = prompts[index % prompts.size()];
@@ -41,13 +40,13 @@ struct OnlineLoad::Call {
 };
 
 OnlineLoad::OnlineLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
-                       std::vector<client::Arrival> arrivals, std::size_t max_in_flight)
+                       sim::Workload workload, std::size_t max_in_flight)
     : loop_(loop),
       http_(loop, std::move(url)),
       shape_(std::move(shape)),
-      arrivals_(std::move(arrivals)),
+      workload_(std::move(workload)),
       max_in_flight_(max_in_flight),
-      measured_(arrivals_.size()) {}
+      measured_(workload_.requests.size()) {}
 
 double OnlineLoad::now_ms() const {
   return std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
@@ -56,22 +55,19 @@ double OnlineLoad::now_ms() const {
 void OnlineLoad::start(std::function<void()> on_done) {
   on_done_ = std::move(on_done);
   start_ = Clock::now();
-  if (arrivals_.empty()) return loop_.post([this] { on_done_(); });
+  if (total() == 0) return loop_.post([this] { on_done_(); });
   await_next();
 }
 
 void OnlineLoad::await_next() {
-  if (next_ == arrivals_.size()) return;
-  const auto& arrival = arrivals_[next_];
-  next_body_ = shape_.body(arrival, next_, true, false);
-  loop_.at(start_ + std::chrono::duration_cast<Clock::duration>(
-                        std::chrono::duration<double>(arrival.seconds)),
-           [this] { arrive(); });
+  if (next_ == total()) return;
+  next_body_ = shape_.body(workload_, next_, true, false);
+  loop_.at(start_ + workload_.requests[next_].arrival, [this] { arrive(); });
 }
 
 void OnlineLoad::arrive() {
   const auto index = next_++;
-  measured_[index].scheduled_ms = arrivals_[index].seconds * 1000;
+  measured_[index].scheduled_ms = to_ms(workload_.requests[index].arrival);
   if (in_flight_ < max_in_flight_)
     send(index, std::move(next_body_));
   else
@@ -153,7 +149,7 @@ void OnlineLoad::end(const std::shared_ptr<Call>& call,
     held_.pop_front();
     send(index, std::move(body));
   }
-  if (ended_ == arrivals_.size()) on_done_();
+  if (ended_ == total()) on_done_();
 }
 
 }  // namespace tandem::cli

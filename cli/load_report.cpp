@@ -1,5 +1,5 @@
-// See bench_report.hpp.
-#include "cli/bench_report.hpp"
+// See load_report.hpp.
+#include "cli/load_report.hpp"
 
 #include <boost/json.hpp>
 #include <spdlog/fmt/fmt.h>
@@ -35,11 +35,12 @@ std::string failures(const client::Summary& online) {
   return online.failures.empty() ? text : text + ")";
 }
 
-std::string online_table(const BenchReport& report) {
+std::string online_table(const LoadReport& report) {
   const auto& online = report.online;
   const auto seconds = report.online_seconds;
   auto text =
       pair("completed", std::to_string(online.completed)) + pair("failed", failures(online)) +
+      pair("unfinished at the end", std::to_string(report.online_unfinished)) +
       pair("seconds", fmt::format("{:.2f}", seconds)) +
       pair("requests/s",
            fmt::format("{:.2f}", per_second(static_cast<double>(online.completed), seconds)));
@@ -104,7 +105,7 @@ json::object objectives_object(const client::Objectives& objectives) {
   return result;
 }
 
-json::object online_object(const BenchReport& report) {
+json::object online_object(const LoadReport& report) {
   const auto& online = report.online;
   const auto rate = [&](auto count) {
     return per_second(static_cast<double>(count), report.online_seconds);
@@ -116,6 +117,7 @@ json::object online_object(const BenchReport& report) {
                       {"completed", online.completed},
                       {"failed", online.failed},
                       {"failures", std::move(reasons)},
+                      {"unfinished", report.online_unfinished},
                       {"requests_per_second", rate(online.completed)},
                       {"prompt_tokens", online.prompt_tokens},
                       {"output_tokens", online.output_tokens},
@@ -158,9 +160,10 @@ json::object offline_object(const OfflineResult& offline) {
 
 }  // namespace
 
-std::string report_table(const BenchReport& report) {
+std::string report_table(const LoadReport& report) {
   auto text = pair("service", report.url + ", model " + report.model) +
               pair("workload", report.workload + ", seed " + std::to_string(report.seed));
+  for (const auto& note : report.notes) text += pair("note", note);
   if (report.interrupted) text += "Interrupted: the figures are of what had ended.\n";
   if (report.online.completed + report.online.failed > 0)
     text += "\n-- online --\n" + online_table(report);
@@ -168,10 +171,11 @@ std::string report_table(const BenchReport& report) {
   return text + "\n" + std::string(definitions) + "\n";
 }
 
-std::string report_json(const BenchReport& report) {
+std::string report_json(const LoadReport& report) {
   json::object result{{"service", report.url},
                       {"model", report.model},
                       {"workload", report.workload},
+                      {"notes", json::array(report.notes.begin(), report.notes.end())},
                       {"seed", report.seed},
                       {"interrupted", report.interrupted},
                       {"definitions", definitions},

@@ -1,7 +1,7 @@
-// The offline half of bench_load.hpp: a batch job, or flex calls.
+// The offline half of load.hpp: a batch job, or flex calls.
 #include <boost/json.hpp>
 
-#include "cli/bench_load.hpp"
+#include "cli/load.hpp"
 
 namespace tandem::cli {
 namespace json = boost::json;
@@ -13,8 +13,6 @@ using client::Clock;
 constexpr auto poll_every_at_first = std::chrono::milliseconds(25);
 constexpr auto poll_every = std::chrono::milliseconds(250);
 constexpr double first_seconds = 5;
-/// Offline requests' indices begin here.
-constexpr std::uint64_t first_index = 1ULL << 32;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -29,15 +27,14 @@ void keep_for_online(OfflineResult& result, Clock::time_point start) {
 
 class BatchLoad final : public OfflineLoad {
  public:
-  BatchLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
-            std::vector<client::Arrival> items)
+  BatchLoad(client::EventLoop& loop, client::Url url, RequestShape shape, sim::Workload items)
       : loop_(loop), url_(url), http_(loop, std::move(url)) {
     result_.mode = "batch";
-    result_.total = static_cast<std::int64_t>(items.size());
-    for (std::size_t i = 0; i < items.size(); ++i)
+    result_.total = static_cast<std::int64_t>(items.requests.size());
+    for (std::size_t i = 0; i < items.requests.size(); ++i)
       lines_ += "{\"custom_id\":\"item-" + std::to_string(i) +
                 "\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":" +
-                shape.body(items[i], first_index + i, false, false) + "}\n";
+                shape.body(items, i, false, false) + "}\n";
   }
 
   /// Uploading and creating block the loop: they come before the first online request.
@@ -100,15 +97,15 @@ class BatchLoad final : public OfflineLoad {
 
 class FlexLoad final : public OfflineLoad {
  public:
-  FlexLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
-           std::vector<client::Arrival> items, std::size_t concurrency)
+  FlexLoad(client::EventLoop& loop, client::Url url, RequestShape shape, sim::Workload items,
+           std::size_t concurrency)
       : loop_(loop),
         http_(loop, std::move(url)),
         shape_(std::move(shape)),
         items_(std::move(items)),
         concurrency_(concurrency) {
     result_.mode = "flex";
-    result_.total = static_cast<std::int64_t>(items_.size());
+    result_.total = static_cast<std::int64_t>(items_.requests.size());
   }
 
   void start(std::function<void()> on_done) override {
@@ -121,10 +118,10 @@ class FlexLoad final : public OfflineLoad {
 
  private:
   void send_next() {
-    if (next_ == items_.size()) return;
+    if (next_ == items_.requests.size()) return;
     const auto index = next_++;
     client::HttpRequest request{.method = "POST", .target = "/v1/completions"};
-    request.body = shape_.body(items_[index], first_index + index, false, true);
+    request.body = shape_.body(items_, index, false, true);
     request.timeout = shape_.timeout;
     http_.send(std::move(request), {},
                [this](const Result<client::HttpResponse>& response) { take(response); });
@@ -161,7 +158,7 @@ class FlexLoad final : public OfflineLoad {
   client::EventLoop& loop_;
   client::HttpClient http_;
   const RequestShape shape_;
-  const std::vector<client::Arrival> items_;
+  const sim::Workload items_;
   const std::size_t concurrency_;
   std::size_t next_ = 0;
   OfflineResult result_;
@@ -172,13 +169,12 @@ class FlexLoad final : public OfflineLoad {
 }  // namespace
 
 std::unique_ptr<OfflineLoad> make_batch_load(client::EventLoop& loop, client::Url url,
-                                             RequestShape shape,
-                                             std::vector<client::Arrival> items) {
+                                             RequestShape shape, sim::Workload items) {
   return std::make_unique<BatchLoad>(loop, std::move(url), std::move(shape), std::move(items));
 }
 
 std::unique_ptr<OfflineLoad> make_flex_load(client::EventLoop& loop, client::Url url,
-                                            RequestShape shape, std::vector<client::Arrival> items,
+                                            RequestShape shape, sim::Workload items,
                                             std::size_t concurrency) {
   return std::make_unique<FlexLoad>(loop, std::move(url), std::move(shape), std::move(items),
                                     concurrency);

@@ -1,5 +1,6 @@
-// The two kinds of load that `tandem bench` puts on a service: online calls at their times, and
-// offline work beside them. Both run on one event loop and report when they are done.
+// The two kinds of load that `tandem bench` and `tandem replay` put on a service: online calls at
+// their times, and offline work beside them. Both run on one event loop and report when they are
+// done.
 #pragma once
 
 #include <cstdint>
@@ -13,23 +14,22 @@
 #include "cli/client/http_client.hpp"
 #include "cli/client/sse_parser.hpp"
 #include "cli/client/statistics.hpp"
-#include "cli/client/workload.hpp"
+#include "sim/workload.hpp"
 
 namespace tandem::cli {
 
 /// What all requests of a run have in common, and how their prompts are made.
 struct RequestShape {
   std::string model;
-  std::uint64_t seed = 0;
   std::int64_t vocab_size = 256;
-  std::int64_t prefix_tokens = 0;
-  std::vector<std::string> prompts;  ///< text, in turn; empty: random tokens
+  std::uint64_t repetition = 0;  ///< of made-up prompts; equal ones of two loads meet in the cache
+  std::vector<std::string> prompts;  ///< text, in turn, instead of the workload's
   double temperature = 0;
   bool every_token = false;
   std::chrono::milliseconds timeout{600000};
 
-  /// The body of request `index`; offline ones are numbered apart, so that no prompt occurs twice.
-  [[nodiscard]] std::string body(const client::Arrival& arrival, std::uint64_t index, bool stream,
+  /// The body of workload.requests[index].
+  [[nodiscard]] std::string body(const sim::Workload& workload, std::size_t index, bool stream,
                                  bool flex) const;
 };
 
@@ -37,15 +37,15 @@ struct RequestShape {
 /// `max_in_flight` are unanswered does one wait, and the wait is measured as lateness.
 class OnlineLoad {
  public:
-  OnlineLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
-             std::vector<client::Arrival> arrivals, std::size_t max_in_flight);
+  OnlineLoad(client::EventLoop& loop, client::Url url, RequestShape shape, sim::Workload workload,
+             std::size_t max_in_flight);
 
   /// `on_done`: every request has ended.
   void start(std::function<void()> on_done);
 
   /// By arrival; requests that have not ended are not ok and have no failure.
   [[nodiscard]] const std::vector<client::Measured>& measured() const { return measured_; }
-  [[nodiscard]] std::size_t total() const { return arrivals_.size(); }
+  [[nodiscard]] std::size_t total() const { return workload_.requests.size(); }
   [[nodiscard]] std::size_t ended() const { return ended_; }
   [[nodiscard]] std::size_t failed() const { return failed_; }
   [[nodiscard]] std::size_t in_flight() const { return in_flight_; }
@@ -64,7 +64,7 @@ class OnlineLoad {
   client::EventLoop& loop_;
   client::HttpClient http_;
   const RequestShape shape_;
-  const std::vector<client::Arrival> arrivals_;
+  const sim::Workload workload_;
   const std::size_t max_in_flight_;
   std::vector<client::Measured> measured_;
   std::function<void()> on_done_;
@@ -103,11 +103,10 @@ class OfflineLoad {
 
 /// One batch job: uploads the items, creates the job, looks at it until it ends.
 std::unique_ptr<OfflineLoad> make_batch_load(client::EventLoop& loop, client::Url url,
-                                             RequestShape shape,
-                                             std::vector<client::Arrival> items);
+                                             RequestShape shape, sim::Workload items);
 /// Calls with service_tier flex, `concurrency` at a time.
 std::unique_ptr<OfflineLoad> make_flex_load(client::EventLoop& loop, client::Url url,
-                                            RequestShape shape, std::vector<client::Arrival> items,
+                                            RequestShape shape, sim::Workload items,
                                             std::size_t concurrency);
 
 }  // namespace tandem::cli

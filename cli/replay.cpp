@@ -1,0 +1,168 @@
+// `tandem replay`: traces of real traffic, made to fit, against a service in real time.
+#include <algorithm>
+
+#include "cli/commands.hpp"
+#include "cli/load_run.hpp"
+#include "sim/prompt_file.hpp"
+#include "sim/trace_reader.hpp"
+#include "sim/workload_scaling.hpp"
+
+namespace tandem::cli {
+namespace {
+
+Duration seconds(double value) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value));
+}
+
+Result<sim::Workload> read_scaled(const TraceArguments& a, RequestClass request_class,
+                                  std::int64_t max_context, std::uint64_t seed,
+                                  std::vector<std::string>& notes) {
+  sim::TraceOptions options{.request_class = request_class, .sort = a.sort, .seed = seed};
+  if (a.window_seconds > 0) options.span = seconds(a.start_seconds + a.window_seconds);
+  auto trace = sim::read_trace(a.file, options);
+  if (!trace) return trace.error();
+  for (auto& note : trace->notes) notes.push_back(trace->workload.name + ": " + note);
+  std::vector<std::string> changes;
+  const auto name = trace->workload.name;
+  auto workload =
+      sim::scaled(std::move(trace->workload),
+                  {.start = seconds(a.start_seconds),
+                   .length = seconds(a.window_seconds),
+                   .keep = a.keep,
+                   .speed = a.speed,
+                   .prompt_scale = a.prompt_scale,
+                   .output_scale = a.output_scale,
+                   .max_requests = a.max_requests,
+                   .max_context = Tokens(a.max_context > 0 ? a.max_context : max_context),
+                   .drop_too_long = a.drop_too_long,
+                   .seed = seed},
+                  changes);
+  for (auto& change : changes) notes.push_back(name + ": " + change);
+  return workload;
+}
+
+/// The same items over and over, until there are `count`.
+void repeat(sim::Workload& workload, std::size_t count) {
+  auto& requests = workload.requests;
+  const auto known = requests.size();
+  if (count < known) requests.resize(count);
+  requests.reserve(count);
+  for (std::size_t i = known; i < count; ++i) requests.push_back(requests[i % known]);
+}
+
+/// Text goes to the service as it is, which alone knows its length.
+Result<sim::Workload> offline_prompts(const ReplayArguments& a, RequestShape& shape) {
+  auto prompts = sim::read_prompts(a.offline_prompts);
+  if (!prompts) return prompts.error();
+  if (!a.prompt_prefix.empty())
+    if (const auto done = sim::put_before(a.prompt_prefix, *prompts); !done) return done.error();
+  sim::Workload workload;
+  workload.name = a.offline_prompts.filename().string();
+  workload.requests.resize(prompts->size());
+  for (auto& request : workload.requests) request.output_tokens = Tokens(a.offline_output_tokens);
+  shape.prompts = std::move(*prompts);
+  return workload;
+}
+
+Result<void> add_online(const ReplayArguments& a, std::int64_t max_context, LoadPlan& plan) {
+  if (a.online.file.empty()) return {};
+  auto online = read_scaled(a.online, RequestClass::online, max_context, a.seed, plan.notes);
+  if (!online) return online.error();
+  // A file may hold both classes, by a field of its own.
+  auto& requests = online->requests;
+  const auto offline = std::stable_partition(
+      requests.begin(), requests.end(),
+      [](const auto& request) { return request.request_class == RequestClass::online; });
+  plan.offline = {online->name, online->prefix_id_tokens, {offline, requests.end()}};
+  requests.erase(offline, requests.end());
+  plan.online = std::move(*online);
+  plan.workload =
+      plan.online.name + ", " + std::to_string(plan.online.requests.size()) + " online requests";
+  return {};
+}
+
+Result<void> add_offline(const ReplayArguments& a, std::int64_t max_context, LoadPlan& plan) {
+  const bool given = !a.offline.file.empty() || !a.offline_prompts.empty();
+  if (given && !plan.offline.requests.empty())
+    return error(Errc::invalid_value, plan.online.name +
+                                          ": has offline requests of its own, so "
+                                          "that no other offline set can be taken");
+  if (given) {
+    auto offline = a.offline.file.empty() ? offline_prompts(a, plan.offline_shape)
+                                          : read_scaled(a.offline, RequestClass::offline,
+                                                        max_context, a.seed + 1, plan.notes);
+    if (!offline) return offline.error();
+    plan.offline = std::move(*offline);
+  }
+  if (plan.offline.requests.empty()) return {};
+  if (a.offline_items > 0) repeat(plan.offline, a.offline_items);
+  if (!plan.workload.empty()) plan.workload += "; ";
+  plan.workload +=
+      plan.offline.name + ", " + std::to_string(plan.offline.requests.size()) + " offline items";
+  return {};
+}
+
+Result<void> check_arguments(const ReplayArguments& a) {
+  const auto wrong = [](const std::string& what) { return error(Errc::invalid_value, what); };
+  if (a.online.file.empty() && a.offline.file.empty() && a.offline_prompts.empty())
+    return wrong("nothing to replay: expected --trace, --offline-trace or --offline-prompts");
+  if (!a.offline.file.empty() && !a.offline_prompts.empty())
+    return wrong("--offline-trace and --offline-prompts are both given; expected is one of them");
+  if (!a.prompt_prefix.empty() && a.offline_prompts.empty())
+    return wrong("--prompt-prefix needs --offline-prompts");
+  if (a.end_with_online && a.online.file.empty()) return wrong("--end-with-online needs --trace");
+  return {};
+}
+
+Result<LoadPlan> make_plan(const ReplayArguments& a) {
+  if (const auto checked = check_arguments(a); !checked) return checked.error();
+  LoadPlan plan;
+  plan.label = "replay";
+  const auto url = client::parse_url(a.url);
+  if (!url) return url.error();
+  plan.url = *url;
+  const auto objectives = client::parse_objectives(a.goodput);
+  if (!objectives) return objectives.error();
+  plan.objectives = *objectives;
+  for (auto* shape : {&plan.online_shape, &plan.offline_shape}) {
+    shape->model = a.model;
+    shape->vocab_size = a.vocab_size;
+    shape->temperature = a.temperature;
+    shape->every_token = a.every_token;
+    shape->timeout = std::chrono::milliseconds(static_cast<std::int64_t>(a.timeout_seconds * 1000));
+  }
+  plan.online_shape.repetition = a.seed * 2;
+  plan.offline_shape.repetition = a.seed * 2 + 1;
+  plan.offline_mode = a.offline_mode;
+  plan.offline_concurrency = a.offline_concurrency;
+  plan.max_concurrency = a.max_concurrency;
+  plan.run_seconds = a.run_seconds;
+  plan.end_with_online = a.end_with_online;
+  plan.seed = a.seed;
+  plan.json = a.json;
+  return plan;
+}
+
+}  // namespace
+
+int replay(const ReplayArguments& arguments) {
+  auto plan = make_plan(arguments);
+  if (!plan) {
+    print_error(plan.error().message);
+    return exit_usage;
+  }
+  const auto service = ask_service(*plan);
+  if (!service) {
+    print_error(service.error().message);
+    return exit_failed;
+  }
+  auto added = add_online(arguments, service->max_context, *plan);
+  if (added) added = add_offline(arguments, service->max_context, *plan);
+  if (!added) {
+    print_error(added.error().message);
+    return exit_usage;
+  }
+  return run_load(*plan);
+}
+
+}  // namespace tandem::cli

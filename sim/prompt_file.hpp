@@ -1,0 +1,32 @@
+// Real prompts from files of several forms, as text. A service is sent them as they are; for a
+// simulation they become token ids by the tokenizer of a model.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.hpp"
+#include "sim/workload.hpp"
+
+namespace tandem::sim {
+
+/// The prompts of a file, by its name: .jsonl has an object per line, .json one object with a list
+/// `examples` of objects (BIG-Bench Hard), whose prompt is the text of the first field there is of
+/// prompt, input, question; .csv has the prompt in its first column, without a header (MMLU); of
+/// any other file each line is one. Lines without text are skipped. At most 64 MiB.
+Result<std::vector<std::string>> read_prompts(const std::filesystem::path& file);
+
+/// Puts the whole text of `file` (at most 1 MiB) before each prompt: worked examples that all
+/// share.
+Result<void> put_before(const std::filesystem::path& file, std::vector<std::string>& prompts);
+
+using Encode = std::function<std::vector<TokenId>(std::string_view)>;
+/// One offline request per prompt, all there at the start, that generates `output_tokens`. An error
+/// if a prompt has no token.
+Result<Workload> offline_of_prompts(std::string name, const std::vector<std::string>& prompts,
+                                    Tokens output_tokens, const Encode& encode);
+
+}  // namespace tandem::sim
