@@ -21,6 +21,8 @@ namespace {
 namespace asio = boost::asio;
 constexpr std::uint64_t multipart_overhead_bytes = 64 << 10;
 constexpr std::size_t piece_bytes = 64 << 10;
+/// As OpenAI: input files of batches go away by themselves.
+constexpr std::int64_t batch_file_seconds = 30 * 24 * 3600;
 
 /// An open file; closed with it.
 class Descriptor {
@@ -105,7 +107,10 @@ Result<msg::AddFile> read_form(const MultipartParser& form) {
   const auto seconds = fields.find("expires_after[seconds]");
   if ((anchor == fields.end()) != (seconds == fields.end()))
     return bad_field("expires_after needs both anchor and seconds", "expires_after");
-  if (anchor == fields.end()) return add;
+  if (anchor == fields.end()) {
+    if (add.purpose == "batch") add.expires_after_seconds = batch_file_seconds;
+    return add;
+  }
   if (anchor->second != "created_at")
     return bad_field("the only anchor is 'created_at'", "expires_after[anchor]");
   const auto& text = seconds->second;
@@ -146,6 +151,11 @@ std::optional<Range> parse_range(std::string_view text, std::uint64_t size) {
   const auto end = last ? std::min(*last, size - 1) : size - 1;
   if (end < *first) return std::nullopt;
   return Range{*first, end - *first + 1};
+}
+
+/// Whether a list of entity tags (If-None-Match) names this one; weak ones count.
+bool names_tag(std::string_view list, std::string_view tag) {
+  return list == "*" || list.find(tag) != list.npos;  // tags are quoted: none is part of another
 }
 
 /// Sends a part of an open file at the pace of its reader.
@@ -242,12 +252,17 @@ asio::awaitable<void> get_file_content(Exchange& exchange) {
   if (!open.is_open() || ::fstat(open.get(), &facts) != 0)
     co_return exchange.fail(error(Errc::not_found, "the file is gone from the store"));
   const auto size = static_cast<std::uint64_t>(facts.st_size);
-  Fields fields{{"Accept-Ranges", "bytes"},
-                {"ETag", '"' + file->info.id + '"'},
-                {"Content-Disposition", "attachment"}};
+  const auto tag = '"' + file->info.id + '"';  // the content of an id never changes
+  Fields fields{{"Accept-Ranges", "bytes"}, {"ETag", tag}, {"Content-Disposition", "attachment"}};
+  if (names_tag(exchange.head.value("if-none-match"), tag)) {
+    exchange.begin_reply(304, "application/octet-stream", size, fields);
+    co_return;
+  }
   Range range{0, size};
   int status = 200;
-  if (const auto* wanted = exchange.head.find("range")) {
+  const auto* condition = exchange.head.find("if-range");
+  const auto* wanted = exchange.head.find("range");
+  if (wanted != nullptr && (condition == nullptr || *condition == tag)) {
     const auto part = parse_range(*wanted, size);
     if (!part)
       co_return exchange.fail(416, Errc::invalid_value,
@@ -260,7 +275,7 @@ asio::awaitable<void> get_file_content(Exchange& exchange) {
                                              std::to_string(size));
   }
   exchange.begin_reply(status, "application/octet-stream", range.count, fields);
-  co_await send_file(exchange, open, range);
+  if (exchange.head.method != "HEAD") co_await send_file(exchange, open, range);
 }
 
 asio::awaitable<void> delete_file(Exchange& exchange) {

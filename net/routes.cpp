@@ -20,7 +20,7 @@ constexpr std::array table = {
     Route{"GET", "/v1/files", list_files},
     Route{"GET", "/v1/files/{}", get_file},
     Route{"DELETE", "/v1/files/{}", delete_file},
-    Route{"GET", "/v1/files/{}/content", get_file_content},
+    Route{"GET", "/v1/files/{}/content", get_file_content, true},
     Route{"POST", "/v1/batches", post_batches},
     Route{"GET", "/v1/batches", list_batches},
     Route{"GET", "/v1/batches/{}", get_batch},

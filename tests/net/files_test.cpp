@@ -53,6 +53,7 @@ TEST_CASE("a file is uploaded, listed, read, read in part, and removed") {
   CHECK(id_of(client.read_reply()) == id);
   reply = client.read_reply();
   CHECK(reply.body == content);
+  const auto tag = reply.fields.at("etag");
 
   const auto range = [&](const std::string& bytes) {
     client.send(get("/v1/files/" + id + "/content", "Range: bytes=" + bytes + "\r\n"));
@@ -67,6 +68,20 @@ TEST_CASE("a file is uploaded, listed, read, read in part, and removed") {
   CHECK(range("499990-999999").body.size() == 10);
   for (const auto* bad : {"500000-", "20-10", "x-y", "1-2,5-6", "-0", "-", ""})
     CHECK(range(bad).status == 416);
+
+  const auto unchanged = [&](const std::string& fields) {
+    client.send(get("/v1/files/" + id + "/content", fields));
+    return client.read_reply();
+  };
+  client.send(get("/v1/files/" + id + "/content", "If-None-Match: W/\"no\", " + tag + "\r\n"));
+  CHECK(client.read_reply(true).status == 304);
+  CHECK(unchanged("If-None-Match: \"no\"\r\n").status == 200);
+  CHECK(unchanged("If-Range: " + tag + "\r\nRange: bytes=0-9\r\n").body == content.substr(0, 10));
+  CHECK(unchanged("If-Range: \"no\"\r\nRange: bytes=0-9\r\n").body == content);
+  client.send("HEAD /v1/files/" + id + "/content HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto header = client.read_reply(true);
+  CHECK(header.fields.at("content-length") == "500000");
+  CHECK(header.fields.at("etag") == tag);
 
   client.send("DELETE /v1/files/" + id + " HTTP/1.1\r\nHost: x\r\n\r\n" + get("/v1/files/" + id));
   CHECK(json::parse(client.read_reply().body).at("deleted") == true);
@@ -92,6 +107,16 @@ TEST_CASE("an upload may come in chunks of any size") {
     REQUIRE(reply.status == 200);
     CHECK(service.queue.content(id_of(reply)) == "line one\r\n--X\r\nline two");
   }
+}
+
+TEST_CASE("input files of batches expire after 30 days unless they say otherwise") {
+  Service service;
+  const auto send = [&](const std::string& purpose) {
+    service.ask(upload(field("purpose", purpose) + file("{}") + "--XX--"));
+    return service.queue.last_added()->expires_after_seconds;
+  };
+  CHECK(send("batch") == 2592000);
+  CHECK(send("user_data") == std::nullopt);
 }
 
 TEST_CASE("uploads that are wrong are refused by field, and leave nothing on disk") {
@@ -154,7 +179,8 @@ TEST_CASE("a batch is created once per Idempotency-Key, read, listed and cancell
   CHECK(
       service.ask(post("/v1/batches", create, "Idempotency-Key: " + std::string(300, 'k') + "\r\n"))
           .status == 400);
-  CHECK(id_of(service.ask(post("/v1/batches", create))) != id);
+  const auto first_try = id_of(service.ask(post("/v1/batches", create)));
+  CHECK(first_try != id);
 
   CHECK(id_of(service.ask(get("/v1/batches/" + id))) == id);
   const auto page = json::parse(service.ask(get("/v1/batches?limit=1")).body);
