@@ -1,9 +1,10 @@
 // The host backend against what this machine can do. First the peak of multiply-adds, all threads,
 // in the same process. Then a dummy Llama of 110 M parameters through the backend: decode at batch
-// 1 to 32 behind 128 tokens of context, prefill of 512. Each line names the floor that limits it:
-// the bytes that a step must read at the measured bandwidth, or its arithmetic at the measured
-// peak, whichever takes longer. Shared machines change their bandwidth within seconds: it is
-// measured in turns with the steps of each line, over as many bytes as the weights have.
+// 1 to 32 behind 128 tokens of context, prefill of 512. Each line names the floors of its two
+// phases, matrix products and attention: the bytes that each must read at the measured bandwidth,
+// or its arithmetic at the measured peak, whichever takes longer. Shared machines change their
+// bandwidth within seconds: it is measured in turns with the steps of each line, over as many bytes
+// as the weights have.
 //   bench_host_backend [--kernels auto] [--dtype bfloat16] [--threads 0] [--seconds 3]
 // Takes the best of many runs, of reads as of steps: a neighbour on the machine makes any single
 // one slower.
@@ -251,8 +252,17 @@ struct Machine {
   double bandwidth, peak;
 };
 
-/// Bytes and arithmetic that no implementation gets around: weights and KV once, two operations per
-/// weight and row, attention's two products.
+/// The time that one phase cannot go below, and what it is that takes it.
+struct Floor {
+  double bytes, flops;  ///< seconds
+  [[nodiscard]] double seconds() const { return std::max(bytes, flops); }
+  [[nodiscard]] const char* limit() const { return bytes > flops ? "bandwidth" : "arithmetic"; }
+};
+
+/// Weights and KV are read once; two operations per weight and row, attention's two products. The
+/// matrix products and attention of a layer need each other's results, so a step takes at least the
+/// sum of their floors; an implementation that fetched the one's bytes during the other's
+/// arithmetic could come down to the larger of all bytes and all arithmetic.
 void report(const Line& line, double seconds, const model::ModelConfig& config,
             std::int64_t weight_bytes, std::int64_t element_bytes, const Machine& machine) {
   const auto number = [](std::int64_t n) { return static_cast<double>(n); };
@@ -264,17 +274,20 @@ void report(const Line& line, double seconds, const model::ModelConfig& config,
   const double head = number(config.vocab_size * config.hidden_size);
   const double layer_weights =
       number(config.num_parameters()) - number(config.vocab_size * config.hidden_size);
-  const double flops =
-      2 * (rows * layer_weights + line.sequences * head) + 4 * rows * mean_context * query * layers;
   const double kv_bytes =
       line.sequences * (line.context + line.tokens) * 2 * keys * layers * number(element_bytes);
-  const double byte_time = (number(weight_bytes) + kv_bytes) / machine.bandwidth;
-  const double flop_time = flops / machine.peak;
-  const bool bytes_limit = byte_time > flop_time;
-  std::printf("%-16s %9.2f %10.1f %8.1f %10.2f %10.2f   %-10s %6.0f %%\n", line.name, seconds * 1e3,
-              rows / seconds, machine.bandwidth * 1e-9, byte_time * 1e3, flop_time * 1e3,
-              bytes_limit ? "bandwidth" : "arithmetic",
-              100 * std::max(byte_time, flop_time) / seconds);
+  const Floor products{number(weight_bytes) / machine.bandwidth,
+                       2 * (rows * layer_weights + line.sequences * head) / machine.peak};
+  const Floor attention{kv_bytes / machine.bandwidth,
+                        4 * rows * mean_context * query * layers / machine.peak};
+  const Floor overlapped{products.bytes + attention.bytes, products.flops + attention.flops};
+  const auto share = [seconds](double floor) { return 100 * floor / seconds; };
+  std::printf(
+      "%-16s %8.2f %9.1f %6.1f   %6.2f %-10s  %6.2f %-10s %5.0f %%   %6.2f %-10s %5.0f %%\n",
+      line.name, seconds * 1e3, rows / seconds, machine.bandwidth * 1e-9, products.seconds() * 1e3,
+      products.limit(), attention.seconds() * 1e3, attention.limit(),
+      share(products.seconds() + attention.seconds()), overlapped.seconds() * 1e3,
+      overlapped.limit(), share(overlapped.seconds()));
 }
 
 void bench(const Settings& settings) {
@@ -304,8 +317,8 @@ void bench(const Settings& settings) {
   Reader reader(pool, weight_bytes);
   std::printf("Llama, 768 x 12 layers, 12 heads, ffn 2048, vocabulary 32000: %.0f M parameters\n",
               static_cast<double>(config.num_parameters()) * 1e-6);
-  std::printf("%-16s %9s %10s %8s %10s %10s   %-10s %8s\n", "", "step ms", "tokens/s", "GB/s",
-              "bytes ms", "flops ms", "limit", "of it");
+  std::printf("%-16s %8s %9s %6s   %-17s  %-17s %7s   %-17s %7s\n", "", "step ms", "tokens/s",
+              "GB/s", "products ms", "attention ms", "of both", "all overlapped ms", "of it");
   constexpr Line lines[] = {{"decode batch 1", 1, 128, 1},   {"decode batch 4", 4, 128, 1},
                             {"decode batch 8", 8, 128, 1},   {"decode batch 16", 16, 128, 1},
                             {"decode batch 32", 32, 128, 1}, {"prefill 512", 1, 0, 512}};
