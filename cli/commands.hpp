@@ -95,6 +95,15 @@ struct ReplayArguments {
 };
 int replay(const ReplayArguments& arguments);
 
+struct TokenizeArguments {
+  std::filesystem::path model;
+  std::string text;               ///< empty: lines of JSON from standard input
+  bool no_special_added = false;  ///< nothing is put around the text
+  bool special_as_text = false;   ///< special tokens in the text are text
+  bool keep_special = false;      ///< special tokens show when decoding
+};
+int tokenize(const TokenizeArguments& arguments);
+
 int version();
 /// "0.1.0"
 std::string version_text();

@@ -213,6 +213,22 @@ Command add_replay(CLI::App& root) {
   return {app, [arguments] { return replay(*arguments); }};
 }
 
+Command add_tokenize(CLI::App& root) {
+  auto* app = root.add_subcommand("tokenize", "Text to token ids, or back");
+  const auto arguments = std::make_shared<TokenizeArguments>();
+  app->add_option("--model", arguments->model, "Folder of the model")->required();
+  app->add_flag("--no-special-added", arguments->no_special_added,
+                "Put no beginning or end token around the text");
+  app->add_flag("--special-as-text", arguments->special_as_text,
+                "Special tokens that stand in the text are text");
+  app->add_flag("--keep-special", arguments->keep_special, "Show special tokens when decoding");
+  app->add_option(
+      "text", arguments->text,
+      "What to encode; default: standard input, each line a JSON string to encode or an "
+      "array of ids to decode");
+  return {app, [arguments] { return tokenize(*arguments); }};
+}
+
 /// "--prot: did you mean 'port'?" for a flag that `serve` does not have.
 void suggest(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
@@ -231,7 +247,11 @@ int run(int argc, char** argv) {
   root.require_subcommand(1);
   root.set_version_flag("--version", "tandem " + version_text());
   const std::vector<Command> commands{
-      add_serve(root), add_chat(root), add_bench(root), add_replay(root),
+      add_serve(root),
+      add_chat(root),
+      add_bench(root),
+      add_replay(root),
+      add_tokenize(root),
       Command{root.add_subcommand("version", "What this program is and what it can run on"),
               [] { return version(); }}};
   try {
@@ -240,7 +260,8 @@ int run(int argc, char** argv) {
     if (e.get_exit_code() == 0) return root.exit(e);
     const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
     print_error(no_command ? "'" + std::string(argv[1]) +
-                                 "' is no command; there are serve, chat, bench, replay and version"
+                                 "' is no command; there are serve, chat, bench, replay, tokenize "
+                                 "and version"
                            : e.what());
     if (commands.front().app->parsed() && dynamic_cast<const CLI::ExtrasError*>(&e))
       suggest(argc, argv);

@@ -4,6 +4,7 @@ find_package(Boost 1.81 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(SQLite3 REQUIRED)
+find_package(ICU REQUIRED COMPONENTS uc)
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
 
 # CLI11 2.1 of Debian and CAF 0.17 come without CMake packages.
@@ -19,6 +20,7 @@ endfunction()
 tandem_find_library(CLI11::CLI11 CLI/CLI.hpp "")
 tandem_find_library(CAF::core caf/typed_actor.hpp caf_core)
 tandem_find_library(PCRE2::8bit pcre2.h pcre2-8)
+tandem_find_library(SentencePiece::processor sentencepiece_processor.h sentencepiece)
 target_link_libraries(CAF::core INTERFACE Threads::Threads)
 
 # Boost's compiled parts, once each: cmake/boost_json.cpp, cmake/boost_asio.cpp.

@@ -32,3 +32,13 @@ if(TANDEM_SANITIZE)
     add_compile_options(-Wno-tsan)
   endif()
 endif()
+
+# Coverage for libFuzzer in all of our code. Warnings are the other compiler's business.
+if(TANDEM_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "TANDEM_FUZZ needs clang; the preset 'fuzz' asks for clang++-14")
+  endif()
+  add_compile_options(-Wno-error -w -g1 -fno-omit-frame-pointer -U_FORTIFY_SOURCE
+                      -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=address,undefined)
+endif()

@@ -2,6 +2,7 @@
 // into words. Internal to model/.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -32,7 +33,8 @@ bool overlaps(std::span<const TextRange> ranges, std::size_t begin, std::size_t 
 /// A set of added tokens, found leftmost first and longest first.
 class AddedTokenSet {
  public:
-  void add(AddedToken token);
+  /// `content`: what is looked for, normalized if need be; not empty. The first of equals counts.
+  void add(AddedToken token, std::string_view content);
   [[nodiscard]] bool empty() const { return tokens_.empty(); }
 
   /// Cuts `text` at the tokens: calls `gap` for each piece between them (never empty, a view into
@@ -47,11 +49,13 @@ class AddedTokenSet {
     std::vector<std::pair<unsigned char, std::uint32_t>> children;
     std::optional<std::uint32_t> token;  ///< index into tokens_
   };
-  /// The longest token that `text` has at `at`; null if none.
-  [[nodiscard]] const AddedToken* longest_at(std::string_view text, std::size_t at) const;
+  /// The longest token that `text` has at `at`, and its bytes there; null if none.
+  [[nodiscard]] const AddedToken* longest_at(std::string_view text, std::size_t at,
+                                             std::size_t& length) const;
 
   std::vector<AddedToken> tokens_;
-  std::vector<Node> nodes_{1};  ///< a trie over bytes; the root is 0
+  std::array<bool, 256> begins_{};  ///< by byte: a token begins with it
+  std::vector<Node> nodes_{1};      ///< a trie over bytes; the root is 0
 };
 
 }  // namespace tandem::model

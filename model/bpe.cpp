@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "model/utf8.hpp"
+
 namespace tandem::model {
 namespace {
 
@@ -40,6 +42,13 @@ Scratch& scratch() {
   return own;
 }
 
+/// What a long word needed is given back, so that a thread does not keep it for ever.
+void trim(Scratch& own) {
+  constexpr std::size_t kept = 1 << 16;
+  if (own.symbols.capacity() > kept) own.symbols = {};
+  if (own.joins.capacity() > kept) own.joins = {};
+}
+
 constexpr std::uint64_t pair_key(TokenId left, TokenId right) {
   return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32) |
          static_cast<std::uint32_t>(right);
@@ -47,51 +56,84 @@ constexpr std::uint64_t pair_key(TokenId left, TokenId right) {
 
 }  // namespace
 
-void ByteBpe::add_token(std::string bytes, TokenId id) {
-  if (bytes.size() == 1) byte_tokens_[static_cast<unsigned char>(bytes.front())] = id;
-  tokens_.emplace(std::move(bytes), id);
+void Bpe::add_symbol(std::string_view symbol, TokenId id) {
+  const auto first = static_cast<unsigned char>(symbol.front());
+  if (by_bytes_ || first < 0x80) {
+    byte_tokens_[first] = id;
+  } else {
+    character_tokens_[utf8_step(symbol, 0).code] = id;
+  }
 }
 
-void ByteBpe::add_merge(TokenId left, TokenId right, TokenId joined, std::uint32_t rank) {
+void Bpe::add_merge(TokenId left, TokenId right, TokenId joined, std::uint32_t rank) {
   merges_.emplace(pair_key(left, right), Merge{rank, joined});
 }
 
-std::optional<TokenId> ByteBpe::find(std::string_view bytes) const {
-  const auto found = tokens_.find(bytes);
-  if (found == tokens_.end()) return std::nullopt;
-  return found->second;
-}
+void Bpe::add_whole_word(std::string_view word, TokenId id) { whole_words_.emplace(word, id); }
 
-const ByteBpe::Merge* ByteBpe::merge_of(TokenId left, TokenId right) const {
-  const auto found = merges_.find(pair_key(left, right));
-  return found == merges_.end() ? nullptr : &found->second;
-}
-
-void ByteBpe::append(std::string_view word, std::vector<TokenId>& out) const {
-  if (whole_words_first_) {
-    if (const auto whole = find(word)) {
-      out.push_back(*whole);
+void Bpe::add_unknown(std::string_view character, std::optional<TokenId>& waiting) const {
+  auto& symbols = scratch().symbols;
+  if (unknown_.bytes) {
+    const auto token = [&](char c) { return (*unknown_.bytes)[static_cast<unsigned char>(c)]; };
+    if (std::all_of(character.begin(), character.end(), [&](char c) { return token(c) >= 0; })) {
+      for (const char c : character) symbols.push_back({token(c)});
       return;
     }
   }
-  auto& [symbols, joins] = scratch();
-  symbols.resize(word.size());
+  if (!unknown_.token) return;
+  if (waiting && !unknown_.fuse) symbols.push_back({*waiting});
+  waiting = unknown_.token;
+}
+
+/// The symbols that the word begins as, linked. An unknown character's token comes where the next
+/// known one begins: bytes of others, found meanwhile, go before it, as in the reference.
+void Bpe::start(std::string_view word) const {
+  auto& symbols = scratch().symbols;
+  symbols.clear();
+  std::optional<TokenId> waiting;
+  for (std::size_t at = 0; at < word.size();) {
+    const auto byte = static_cast<unsigned char>(word[at]);
+    TokenId token = byte_tokens_[byte];
+    std::size_t length = 1;
+    if (!by_bytes_ && byte >= 0x80) {
+      const Utf8Step step = utf8_step(word, at);
+      const auto found = character_tokens_.find(step.code);
+      token = found == character_tokens_.end() ? -1 : found->second;
+      length = step.length;
+    }
+    if (token < 0) {
+      add_unknown(word.substr(at, length), waiting);
+    } else {
+      if (waiting) symbols.push_back({*waiting});
+      waiting.reset();
+      symbols.push_back({token});
+    }
+    at += length;
+  }
+  if (waiting) symbols.push_back({*waiting});
+  const auto count = static_cast<std::uint32_t>(symbols.size());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    symbols[i].previous = i == 0 ? none : i - 1;
+    symbols[i].next = i + 1 == count ? none : i + 1;
+  }
+}
+
+void Bpe::merge_all() const {
+  Scratch& own = scratch();
+  auto& symbols = own.symbols;
+  auto& joins = own.joins;
   joins.clear();
-  const auto offer = [&](std::uint32_t left) {
+  const auto offer = [&](std::uint32_t left, bool sorted) {
     const std::uint32_t right = left == none ? none : symbols[left].next;
     if (right == none) return;
-    const Merge* merge = merge_of(symbols[left].token, symbols[right].token);
-    if (merge == nullptr) return;
-    joins.push_back({merge->rank, left, symbols[left].token, symbols[right].token, merge->joined});
-    std::push_heap(joins.begin(), joins.end(), later);
+    const auto merge = merges_.find(pair_key(symbols[left].token, symbols[right].token));
+    if (merge == merges_.end()) return;
+    joins.push_back({merge->second.rank, left, symbols[left].token, symbols[right].token,
+                     merge->second.joined});
+    if (sorted) std::push_heap(joins.begin(), joins.end(), later);
   };
-
-  const auto count = static_cast<std::uint32_t>(word.size());
-  for (std::uint32_t i = 0; i < count; ++i) {
-    symbols[i] = {byte_tokens_[static_cast<unsigned char>(word[i])], i == 0 ? none : i - 1,
-                  i + 1 == count ? none : i + 1, false};
-  }
-  for (std::uint32_t i = 0; i < count; ++i) offer(i);
+  for (std::uint32_t i = 0; i < symbols.size(); ++i) offer(i, false);
+  std::make_heap(joins.begin(), joins.end(), later);
   while (!joins.empty()) {
     std::pop_heap(joins.begin(), joins.end(), later);
     const Join join = joins.back();
@@ -104,12 +146,27 @@ void ByteBpe::append(std::string_view word, std::vector<TokenId>& out) const {
     right.dead = true;
     left.next = right.next;
     if (left.next != none) symbols[left.next].previous = join.left;
-    offer(left.previous);
-    offer(join.left);
+    offer(left.previous, true);
+    offer(join.left, true);
   }
-  for (std::uint32_t i = 0; i != none && count > 0; i = symbols[i].next) {
+}
+
+void Bpe::append(std::string_view word, std::vector<TokenId>& out) const {
+  if (!whole_words_.empty()) {
+    const auto whole = whole_words_.find(word);
+    if (whole != whole_words_.end()) {
+      out.push_back(whole->second);
+      return;
+    }
+  }
+  start(word);
+  merge_all();
+  Scratch& own = scratch();
+  const auto& symbols = own.symbols;
+  for (std::uint32_t i = 0; i != none && !symbols.empty(); i = symbols[i].next) {
     out.push_back(symbols[i].token);
   }
+  trim(own);
 }
 
 }  // namespace tandem::model

@@ -1,33 +1,48 @@
-// Byte-pair encoding over bytes: the symbols that text starts from are the 256 bytes, and merges
-// join neighbours, lowest rank first. Internal to model/.
+// Byte-pair encoding: text starts as single symbols (bytes, or characters), and merges join
+// neighbours, lowest rank first, leftmost first. Internal to model/.
 #pragma once
 
 #include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/units.hpp"
+#include "model/word_model.hpp"
 
 namespace tandem::model {
 
-class ByteBpe {
+/// How a character that is no symbol becomes tokens.
+struct UnknownRule {
+  std::optional<TokenId> token;  ///< stands for it; without, it leaves no trace
+  bool fuse = false;             ///< one token for a row of them
+  /// By byte: its token, tried first; -1 in any place: not used for characters with that byte.
+  std::optional<std::array<TokenId, 256>> bytes;
+};
+
+class Bpe final : public WordModel {
  public:
-  /// `bytes` is what `id` spells; a single byte becomes a starting symbol.
-  void add_token(std::string bytes, TokenId id);
+  enum class Symbols : std::uint8_t { bytes, characters };
+  explicit Bpe(Symbols symbols) : by_bytes_(symbols == Symbols::bytes) { byte_tokens_.fill(-1); }
+
+  /// A token that is one symbol: one byte, or one character.
+  void add_symbol(std::string_view symbol, TokenId id);
   /// `left` and `right`, side by side, become `joined`. Lower ranks go first; a pair's first rank
   /// counts.
   void add_merge(TokenId left, TokenId right, TokenId joined, std::uint32_t rank);
-  /// A word that is a token is that token, whatever the merges would make of it.
-  void ignore_merges_for_whole_words() { whole_words_first_ = true; }
+  void set_unknown(UnknownRule rule) { unknown_ = rule; }
+  /// A word that is this token is this token, whatever the merges would make of it.
+  void add_whole_word(std::string_view word, TokenId id);
+  /// See WordModel::cut_before; the caller knows that it holds for all joined tokens.
+  void set_cut_before(std::string_view text) { cut_before_ = text; }
 
-  [[nodiscard]] std::optional<TokenId> find(std::string_view bytes) const;
-
-  /// Appends the tokens of `word` to `out`. Every byte of it must have a token. O(n log n).
-  void append(std::string_view word, std::vector<TokenId>& out) const;
+  /// O(n log n).
+  void append(std::string_view word, std::vector<TokenId>& out) const override;
+  [[nodiscard]] std::string_view cut_before() const override { return cut_before_; }
+  [[nodiscard]] bool has_symbol(unsigned char byte) const { return byte_tokens_[byte] >= 0; }
 
  private:
   struct Merge {
@@ -40,12 +55,17 @@ class ByteBpe {
       return std::hash<std::string_view>{}(text);
     }
   };
-  [[nodiscard]] const Merge* merge_of(TokenId left, TokenId right) const;
+  void start(std::string_view word) const;
+  void add_unknown(std::string_view character, std::optional<TokenId>& waiting) const;
+  void merge_all() const;
 
-  std::unordered_map<std::string, TokenId, StringHash, std::equal_to<>> tokens_;
-  std::unordered_map<std::uint64_t, Merge> merges_;
-  std::array<TokenId, 256> byte_tokens_{};
-  bool whole_words_first_ = false;
+  bool by_bytes_;
+  boost::unordered_flat_map<std::uint64_t, Merge> merges_;
+  std::array<TokenId, 256> byte_tokens_{};  ///< by byte, or by ASCII character; -1: none
+  boost::unordered_flat_map<char32_t, TokenId> character_tokens_;
+  boost::unordered_flat_map<std::string, TokenId, StringHash, std::equal_to<>> whole_words_;
+  UnknownRule unknown_;
+  std::string cut_before_;
 };
 
 }  // namespace tandem::model

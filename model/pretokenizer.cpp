@@ -1,172 +1,152 @@
 #include "model/pretokenizer.hpp"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <new>
-#include <pcre2.h>
-#include <utility>
-
 namespace tandem::model {
 namespace {
 
-// Bounds of one match, so that a pathological expression ends. The patterns of real models stay
-// linear in the text and below them.
-constexpr std::uint32_t max_match_steps = 10'000'000;
-constexpr std::uint32_t max_heap_kib = 64 * 1024;
-constexpr std::size_t jit_stack_start = 32 * 1024;
-constexpr std::size_t jit_stack_limit = 1024 * 1024;
-constexpr std::size_t max_pattern_bytes = 16 * 1024;
+using Range = Pieces::Range;
+using Behavior = Pretokenizer::Behavior;
 
-template <class T, void (*release)(T*)>
-struct Releaser {
-  void operator()(T* object) const { release(object); }
+/// Takes the stretches of one piece, matches and what lies between, left to right, and makes pieces
+/// of them.
+class Cutter {
+ public:
+  Cutter(const Pretokenizer::Split& step, std::vector<Range>& out)
+      : behavior_(step.behavior), invert_(step.invert), out_(out), first_(out.size()) {}
+
+  void take(Range range, bool found) {
+    const bool match = found != invert_;
+    if (range.begin == range.end) return;
+    switch (behavior_) {
+      case Behavior::removed:
+        if (!match) out_.push_back(range);
+        break;
+      case Behavior::isolated: out_.push_back(range); break;
+      case Behavior::merged_with_previous: put(range, match && !previous_match_); break;
+      case Behavior::contiguous: put(range, match == previous_match_); break;
+      case Behavior::merged_with_next: put(range, !match && previous_match_); break;
+    }
+    previous_match_ = match;
+  }
+  /// A stretch that could not be searched.
+  void keep(Range range) {
+    if (range.begin < range.end) out_.push_back(range);
+  }
+
+ private:
+  void put(Range range, bool joins) {
+    if (joins && out_.size() > first_) {
+      out_.back().end = range.end;
+    } else {
+      out_.push_back(range);
+    }
+  }
+
+  Behavior behavior_;
+  bool invert_;
+  std::vector<Range>& out_;
+  std::size_t first_;
+  bool previous_match_ = false;
 };
-using Code = std::unique_ptr<pcre2_code, Releaser<pcre2_code, pcre2_code_free>>;
-using MatchData =
-    std::unique_ptr<pcre2_match_data, Releaser<pcre2_match_data, pcre2_match_data_free>>;
-using MatchContext =
-    std::unique_ptr<pcre2_match_context, Releaser<pcre2_match_context, pcre2_match_context_free>>;
-using JitStack = std::unique_ptr<pcre2_jit_stack, Releaser<pcre2_jit_stack, pcre2_jit_stack_free>>;
 
-/// What a thread needs to match; made once per thread.
-struct Matcher {
-  MatchData data{pcre2_match_data_create(1, nullptr)};
-  MatchContext context{pcre2_match_context_create(nullptr)};
-  JitStack stack{pcre2_jit_stack_create(jit_stack_start, jit_stack_limit, nullptr)};
+void cut_piece(const Pretokenizer::Split& step, std::string_view text, Range piece,
+               std::vector<Range>& out) {
+  // Matching sees the piece alone: what is around it must not decide about its edges.
+  const std::string_view subject = text.substr(piece.begin, piece.end - piece.begin);
+  Cutter cutter(step, out);
+  std::size_t done = 0;
+  while (done < subject.size()) {
+    const auto match = step.pattern.next_match(subject, done);
+    if (match.kind == Regex::Match::Kind::none) break;
+    if (match.kind == Regex::Match::Kind::gave_up) {
+      cutter.keep({piece.begin + done, piece.end});
+      return;
+    }
+    cutter.take({piece.begin + done, piece.begin + match.begin}, false);
+    cutter.take({piece.begin + match.begin, piece.begin + match.end}, true);
+    done = match.end;
+  }
+  cutter.take({piece.begin + done, piece.end}, false);
+}
 
-  Matcher() {
-    if (data == nullptr || context == nullptr) throw std::bad_alloc();
-    pcre2_set_match_limit(context.get(), max_match_steps);
-    pcre2_set_heap_limit(context.get(), max_heap_kib);
-    // Without a JIT there is no stack, and none is needed.
-    if (stack != nullptr) pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+/// One step after another over all pieces.
+struct Apply {
+  Pieces& pieces;
+  bool at_start;
+
+  [[nodiscard]] std::string_view piece(const Range& range) const {
+    return pieces.text.substr(range.begin, range.end - range.begin);
+  }
+  void begin() const {
+    pieces.next_buffer.clear();
+    pieces.next_ranges.clear();
+  }
+  void commit_text() const {
+    std::swap(pieces.buffer, pieces.next_buffer);
+    std::swap(pieces.ranges, pieces.next_ranges);
+    pieces.text = pieces.buffer;
+  }
+
+  void operator()(const Pretokenizer::Split& step) const {
+    begin();
+    for (const Range& range : pieces.ranges) {
+      cut_piece(step, pieces.text, range, pieces.next_ranges);
+    }
+    std::swap(pieces.ranges, pieces.next_ranges);
+  }
+
+  void operator()(const Pretokenizer::PrefixSpace&) const {
+    begin();
+    for (const Range& range : pieces.ranges) {
+      const std::size_t start = pieces.next_buffer.size();
+      if (pieces.text[range.begin] != ' ') pieces.next_buffer += ' ';
+      pieces.next_buffer += piece(range);
+      pieces.next_ranges.push_back({start, pieces.next_buffer.size()});
+    }
+    commit_text();
+  }
+
+  void operator()(const Pretokenizer::Metaspace& step) const {
+    begin();
+    std::string& out = pieces.next_buffer;
+    for (const Range& range : pieces.ranges) {
+      const std::string_view text = piece(range);
+      const std::size_t start = out.size();
+      const bool begun = text.front() == ' ' || text.starts_with(step.replacement);
+      const bool first = at_start && &range == &pieces.ranges.front();
+      const bool wanted = step.prepend == Pretokenizer::Metaspace::Prepend::always ||
+                          (step.prepend == Pretokenizer::Metaspace::Prepend::first && first);
+      if (wanted && !begun) out += step.replacement;
+      for (const char c : text) {
+        if (c == ' ') {
+          out += step.replacement;
+        } else {
+          out += c;
+        }
+      }
+      add_words(step, start, out);
+    }
+    commit_text();
+  }
+
+  void add_words(const Pretokenizer::Metaspace& step, std::size_t begin,
+                 const std::string& text) const {
+    if (step.split) {
+      for (std::size_t next = text.find(step.replacement, begin + 1); next != std::string::npos;
+           next = text.find(step.replacement, begin + 1)) {
+        pieces.next_ranges.push_back({begin, next});
+        begin = next;
+      }
+    }
+    pieces.next_ranges.push_back({begin, text.size()});
   }
 };
-Matcher& matcher() {
-  thread_local Matcher own;
-  return own;
-}
-
-std::string pcre_message(int code) {
-  PCRE2_UCHAR text[256];
-  pcre2_get_error_message(code, text, sizeof text);
-  return reinterpret_cast<const char*>(text);
-}
 
 }  // namespace
 
-struct Regex::Compiled {
-  Code code;
-};
-
-Regex::Regex(std::unique_ptr<Compiled> compiled) : compiled_(std::move(compiled)) {}
-Regex::Regex(Regex&&) noexcept = default;
-Regex& Regex::operator=(Regex&&) noexcept = default;
-Regex::~Regex() = default;
-
-Result<Regex> Regex::compile(std::string_view pattern, const std::string& where) {
-  const auto refuse = [&](const std::string& problem, Errc code) {
-    return error(code,
-                 where + ": the pattern " + std::string(pattern.substr(0, 200)) + " " + problem,
-                 where);
-  };
-  if (pattern.empty() || pattern.size() > max_pattern_bytes) {
-    return refuse("must have 1 to " + std::to_string(max_pattern_bytes) + " bytes",
-                  Errc::invalid_value);
-  }
-  // Oniguruma, whose syntax these patterns are in, intersects classes with &&; PCRE2 reads two
-  // characters there.
-  if (pattern.find("&&") != std::string_view::npos) {
-    return refuse("intersects character classes (&&), which is not supported", Errc::unsupported);
-  }
-  int failure = 0;
-  PCRE2_SIZE place = 0;
-  Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                          PCRE2_UTF | PCRE2_UCP, &failure, &place, nullptr));
-  if (code == nullptr) {
-    return refuse("is not valid at byte " + std::to_string(place) + ": " + pcre_message(failure),
-                  Errc::invalid_value);
-  }
-  pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // If it cannot, matching is only slower.
-  return Regex(std::make_unique<Compiled>(Compiled{std::move(code)}));
-}
-
-Result<Regex> Regex::literal(std::string_view text, const std::string& where) {
-  if (text.find("\\E") != std::string_view::npos) {
-    return error(Errc::unsupported, where + ": a literal with \\E is not supported", where);
-  }
-  std::string pattern = "\\Q";
-  pattern += text;
-  pattern += "\\E";
-  if (text.empty()) pattern.clear();
-  return compile(pattern, where);
-}
-
-bool Regex::for_each_match(std::string_view text,
-                           const std::function<void(std::size_t, std::size_t)>& match) const {
-  Matcher& own = matcher();
-  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  const auto run = [&](std::size_t at, std::uint32_t options) {
-    return pcre2_match(compiled_->code.get(), subject, text.size(), at,
-                       PCRE2_NO_UTF_CHECK | options, own.data.get(), own.context.get());
-  };
-  std::size_t at = 0;
-  std::size_t done = 0;
-  while (at < text.size()) {
-    // An empty match tells nothing and would be found again for ever.
-    int found = run(at, PCRE2_NOTEMPTY);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = run(at, PCRE2_NOTEMPTY | PCRE2_NO_JIT);
-    if (found == PCRE2_ERROR_NOMATCH) return true;
-    if (found < 0) return false;
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(own.data.get());
-    const std::size_t begin = range[0];
-    const std::size_t end = range[1];
-    if (begin < done || end <= begin) return false;  // \K can move a match's begin anywhere.
-    match(begin, end);
-    at = done = end;
-  }
-  return true;
-}
-
-void Pretokenizer::add_split(Step step, Regex regex) {
-  stages_.push_back({step, std::make_unique<Regex>(std::move(regex))});
-}
-
-void Pretokenizer::add_prefix_space() { stages_.push_back({Step::prefix_space, nullptr}); }
-
-void Pretokenizer::for_each_word(std::string_view text,
-                                 const std::function<void(std::string_view)>& word) const {
-  if (!text.empty()) run(0, text, word);
-}
-
-void Pretokenizer::run(std::size_t stage, std::string_view piece,
-                       const std::function<void(std::string_view)>& word) const {
-  if (stage == stages_.size()) {
-    word(piece);
-    return;
-  }
-  const Step step = stages_[stage].step;
-  if (step == Step::prefix_space) {
-    if (piece.front() == ' ') {
-      run(stage + 1, piece, word);
-    } else {
-      run(stage + 1, " " + std::string(piece), word);
-    }
-    return;
-  }
-  // Matches are collected first: the next stage uses this thread's matcher as well.
-  std::vector<std::pair<std::size_t, std::size_t>> matches;
-  const bool finished = stages_[stage].regex->for_each_match(
-      piece, [&](std::size_t begin, std::size_t end) { matches.emplace_back(begin, end); });
-  std::size_t at = 0;
-  const auto gap = [&](std::size_t end, bool keep) {
-    if (keep && end > at) run(stage + 1, piece.substr(at, end - at), word);
-  };
-  for (const auto& [begin, end] : matches) {
-    gap(begin, step != Step::keep_matches);
-    if (step != Step::keep_gaps) run(stage + 1, piece.substr(begin, end - begin), word);
-    at = end;
-  }
-  gap(piece.size(), step != Step::keep_matches || !finished);
+void Pretokenizer::cut(std::string_view text, bool at_start, Pieces& pieces) const {
+  pieces.text = text;
+  pieces.ranges.assign(1, {0, text.size()});
+  for (const Step& step : steps_) std::visit(Apply{pieces, at_start}, step);
 }
 
 }  // namespace tandem::model

@@ -1,66 +1,70 @@
-// Cuts text into the words that byte-pair merging stays inside of: the pre_tokenizer of
-// tokenizer.json, as a chain of steps over regular expressions (PCRE2). Internal to model/.
+// Cuts text into the words that merging stays inside of: the pre_tokenizer of tokenizer.json, as a
+// chain of steps. Internal to model/.
 #pragma once
 
-#include <functional>
-#include <memory>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
-#include "core/result.hpp"
+#include "model/regex.hpp"
 
 namespace tandem::model {
 
-/// A compiled expression over well-formed UTF-8. Immutable, safe to share between threads.
-class Regex {
- public:
-  /// `where` names the pattern's place in errors.
-  static Result<Regex> compile(std::string_view pattern, const std::string& where);
-  /// An expression that matches `text` literally.
-  static Result<Regex> literal(std::string_view text, const std::string& where);
+/// A text cut into pieces, and the room that a cutting needs; kept between calls for its memory.
+struct Pieces {
+  struct Range {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+  };
+  std::string_view text;
+  std::vector<Range> ranges;
 
-  Regex(Regex&&) noexcept;
-  Regex& operator=(Regex&&) noexcept;
-  ~Regex();
-
-  /// Calls `match(begin, end)` for each non-empty match, left to right. Returns false if the
-  /// matcher gave up (its limits of steps and memory), with what it had found until then.
-  bool for_each_match(std::string_view text,
-                      const std::function<void(std::size_t, std::size_t)>& match) const;
-
- private:
-  struct Compiled;
-  explicit Regex(std::unique_ptr<Compiled> compiled);
-  std::unique_ptr<Compiled> compiled_;
+  std::string buffer;  ///< what `text` points into once a step has rewritten it
+  std::string next_buffer;
+  std::vector<Range> next_ranges;
 };
 
 class Pretokenizer {
  public:
-  enum class Step : std::uint8_t {
-    isolate,       ///< matches, and the gaps between them, become pieces
-    keep_gaps,     ///< matches are dropped
-    keep_matches,  ///< gaps are dropped
-    prefix_space,  ///< a space is put before each piece that does not begin with one
+  /// What becomes of the matches of a pattern.
+  enum class Behavior : std::uint8_t {
+    removed,
+    isolated,              ///< a piece each
+    merged_with_previous,  ///< of the piece before, unless that is a match as well
+    merged_with_next,
+    contiguous,  ///< matches side by side are one piece
   };
+  struct Split {
+    Regex pattern;
+    Behavior behavior;
+    bool invert = false;  ///< what lies between matches is treated as the match
+  };
+  /// A space before each piece that does not begin with one.
+  struct PrefixSpace {};
+  struct Metaspace {
+    enum class Prepend : std::uint8_t { always, first, never };
+    std::string replacement;  ///< for spaces: one character
+    Prepend prepend;          ///< before pieces that do not begin with it; first: of the text
+    bool split;               ///< cut before each one
+  };
+  using Step = std::variant<Split, PrefixSpace, Metaspace>;
 
-  void add_split(Step step, Regex regex);
-  void add_prefix_space();
+  template <class OneStep>
+  void add(OneStep step) {
+    steps_.emplace_back(std::in_place_type<OneStep>, std::move(step));
+  }
 
-  /// Calls `word` for each piece of `text` (well-formed UTF-8), in order. Where an expression gives
-  /// up, the rest of its piece stays uncut: the tokens still spell the same bytes.
-  void for_each_word(std::string_view text,
-                     const std::function<void(std::string_view)>& word) const;
+  /// Cuts `text` (well-formed UTF-8, not empty) into `pieces`, none of them empty. `at_start`: the
+  /// text begins where the caller's does. Where an expression gives up, the rest of its piece stays
+  /// uncut: the tokens still spell the same bytes.
+  void cut(std::string_view text, bool at_start, Pieces& pieces) const;
 
  private:
-  struct Stage {
-    Step step;
-    std::unique_ptr<Regex> regex;  ///< null for prefix_space
-  };
-  void run(std::size_t stage, std::string_view piece,
-           const std::function<void(std::string_view)>& word) const;
-
-  std::vector<Stage> stages_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace tandem::model

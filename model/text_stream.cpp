@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "model/utf8.hpp"
-
 namespace tandem::model {
 namespace {
 
@@ -42,21 +40,22 @@ std::size_t longest_beginning(std::string_view text, const std::vector<std::stri
 }  // namespace
 
 TextStream::TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop)
-    : tokenizer_(std::move(tokenizer)), stop_(std::move(stop)), include_stop_(include_stop) {
+    : tokenizer_(std::move(tokenizer)),
+      decoder_(*tokenizer_),
+      stop_(std::move(stop)),
+      include_stop_(include_stop) {
   std::erase_if(stop_, [](const std::string& one) { return one.empty(); });
 }
 
 std::string TextStream::push(TokenId token) {
   if (stopped_) return {};
-  pending_bytes_ += tokenizer_->token_bytes(token);
-  pending_bytes_.erase(0, append_well_formed(held_, pending_bytes_, false));
+  decoder_.push(token, held_);
   return release(false);
 }
 
 std::string TextStream::finish() {
   if (stopped_) return {};
-  append_well_formed(held_, pending_bytes_, true);
-  pending_bytes_.clear();
+  decoder_.finish(held_);
   return release(true);
 }
 
@@ -67,7 +66,6 @@ std::string TextStream::release(bool at_end) {
     stopped_ = true;
     out = held_.substr(0, include_stop_ ? match.end : match.begin);
     held_.clear();
-    pending_bytes_.clear();
     return out;
   }
   const std::size_t kept = at_end ? 0 : longest_beginning(held_, stop_);

@@ -28,11 +28,11 @@ class TextStream {
   std::string release(bool at_end);
 
   TokenizerPtr tokenizer_;
+  TextDecoder decoder_;
   std::vector<std::string> stop_;
   bool include_stop_ = false;
   bool stopped_ = false;
-  std::string pending_bytes_;  ///< an incomplete UTF-8 character
-  std::string held_;           ///< complete text that may be the beginning of a stop string
+  std::string held_;  ///< complete text that may be the beginning of a stop string
 };
 
 }  // namespace tandem::model

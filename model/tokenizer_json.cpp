@@ -1,9 +1,11 @@
-// tokenizer.json (and the two keys of tokenizer_config.json that matter) into a ByteLevelTokenizer.
-// What is not byte-level BPE, or changes the text in a way not offered here, is refused by name.
+// tokenizer.json (and the keys of tokenizer_config.json that matter) into a PipelineTokenizer.
+// Here: the model, its vocabulary, the added tokens, and how the parts are put together.
 #include <algorithm>
 #include <array>
 
+#include "model/byte_alphabet.hpp"
 #include "model/tokenizer_reader.hpp"
+#include "model/unigram.hpp"
 #include "model/utf8.hpp"
 
 namespace tandem::model {
@@ -11,56 +13,43 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::uint64_t max_tokenizer_bytes = 256ULL << 20;
-constexpr std::uint64_t max_tokenizer_config_bytes = 16ULL << 20;
 constexpr std::int64_t max_token_id = (1LL << 24) - 1;
 constexpr std::size_t max_added_content = 1024;
+constexpr std::string_view metaspace = "\u2581";
 
-/// The printable characters that stand for bytes in tokenizer.json: most printable Latin-1
-/// characters for themselves, U+0100 onwards for the other bytes, in order.
-class ByteAlphabet {
- public:
-  ByteAlphabet() {
-    bytes_.fill(-1);
-    char32_t next = 0x100;
-    for (int byte = 0; byte < 256; ++byte) {
-      const bool itself = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
-      const char32_t code = itself ? static_cast<char32_t>(byte) : next++;
-      bytes_[code] = byte;
-    }
-  }
+/// `entry` has a metaspace behind something else than a metaspace.
+bool has_inner_metaspace(std::string_view entry) {
+  std::size_t at = 0;
+  while (entry.substr(at).starts_with(metaspace)) at += metaspace.size();
+  return entry.find(metaspace, at) != std::string_view::npos;
+}
 
-  /// What a vocabulary entry spells; nothing if a character is not of the alphabet.
-  [[nodiscard]] std::optional<std::string> bytes_of(std::string_view entry) const {
-    std::string bytes;
-    for (std::size_t at = 0; at < entry.size();) {
-      const Utf8Step step = utf8_step(entry, at);
-      if (step.kind != Utf8Step::Kind::character || step.code >= bytes_.size()) return std::nullopt;
-      if (bytes_[step.code] < 0) return std::nullopt;
-      bytes.push_back(static_cast<char>(bytes_[step.code]));
-      at += step.length;
-    }
-    return bytes;
-  }
-
- private:
-  std::array<int, 0x144> bytes_{};
-};
+const ByteAlphabet& alphabet() {
+  static const ByteAlphabet own;
+  return own;
+}
 
 }  // namespace
 
 // ---- model -------------------------------------------------------------------------------------
 
-void TokenizerReader::set_token(std::int64_t id, std::string bytes, bool special) {
+void TokenizerReader::set_token(std::int64_t id, std::string_view content, bool special) {
   const auto index = static_cast<std::size_t>(id);
-  if (index >= parts_.bytes.size()) {
-    parts_.bytes.resize(index + 1);
+  if (index >= used_.size()) {
+    parts_.contents.resize(index + 1);
     parts_.special.resize(index + 1);
     used_.resize(index + 1);
   }
-  parts_.bytes[index] = special ? std::string() : std::move(bytes);
+  parts_.contents[index] = content;
   parts_.special[index] = special;
   used_[index] = true;
+  parts_.ids[std::string(content)] = static_cast<TokenId>(id);
+}
+
+std::optional<TokenId> TokenizerReader::id_of(std::string_view content) const {
+  const auto found = parts_.ids.find(std::string(content));
+  if (found == parts_.ids.end()) return std::nullopt;
+  return found->second;
 }
 
 void TokenizerReader::read_model() {
@@ -71,14 +60,22 @@ void TokenizerReader::read_model() {
   }
   JsonFields model(*object, where_ + ": model");
   const std::string type = model.string("type", "BPE");
-  if (type != "BPE") {
-    model.fail("type", "is " + in_quotes(type) + "; only \"BPE\" is supported", Errc::unsupported);
+  if (type == "BPE") {
+    read_bpe(model);
+  } else if (type == "Unigram") {
+    read_unigram(model);
+  } else {
+    model.fail("type", "is " + in_quotes(type) + "; only \"BPE\" and \"Unigram\" are supported",
+               Errc::unsupported);
   }
+  adopt(model);
+}
+
+void TokenizerReader::read_bpe(JsonFields& model) {
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const std::string value = model.string(key, "");
     if (value.empty()) continue;
-    model.fail(key, "is " + in_quotes(value) + "; it must be empty for byte-level BPE",
-               Errc::unsupported);
+    model.fail(key, "is " + in_quotes(value) + "; it must be empty", Errc::unsupported);
   }
   if (model.number("dropout", 0.0, 1.0, 0.0) != 0.0) {
     model.fail("dropout", "must be null or 0: tokenization is deterministic", Errc::unsupported);
@@ -87,15 +84,21 @@ void TokenizerReader::read_model() {
   const auto* merges = model.array("merges");
   if (vocab == nullptr) model.fail("vocab", "is missing; it must be an object");
   if (merges == nullptr) model.fail("merges", "is missing; it must be an array");
-  if (model.boolean("ignore_merges", false)) parts_.bpe.ignore_merges_for_whole_words();
-  adopt(model);
-  if (failed()) return;
-  read_vocab(*vocab);
-  if (!failed()) read_merges(*merges, *vocab);
+  const bool whole_words = model.boolean("ignore_merges", false);
+  if (model.error() || failed()) return;
+  auto bpe = std::make_unique<Bpe>(byte_level_ ? Bpe::Symbols::bytes : Bpe::Symbols::characters);
+  read_vocab(*vocab, *bpe, whole_words);
+  if (!failed()) read_unknown(model, *bpe);
+  if (!failed() && !model.error()) read_merges(*merges, *bpe);
+  // A word may be cut where no merge reaches over, unless it is looked up as a whole first.
+  const bool cuts = !byte_level_ && !whole_words && id_of(metaspace) &&
+                    std::none_of(parts_.contents.begin(), parts_.contents.end(),
+                                 [](const auto& entry) { return has_inner_metaspace(entry); });
+  if (cuts) bpe->set_cut_before(metaspace);
+  parts_.model = std::move(bpe);
 }
 
-void TokenizerReader::read_vocab(const json::object& vocab) {
-  const ByteAlphabet alphabet;
+void TokenizerReader::read_vocab(const json::object& vocab, Bpe& bpe, bool whole_words) {
   for (const auto& [key, value] : vocab) {
     const std::string_view entry(key);
     if (!value.is_int64() || value.get_int64() < 0 || value.get_int64() > max_token_id) {
@@ -104,25 +107,26 @@ void TokenizerReader::read_vocab(const json::object& vocab) {
       return;
     }
     const std::int64_t id = value.get_int64();
-    if (static_cast<std::size_t>(id) < used_.size() && used_[static_cast<std::size_t>(id)]) {
+    if (is_used(id)) {
       fail("vocab", "gives the id " + std::to_string(id) + " to " + in_quotes(entry) +
                         " and to another entry");
       return;
     }
-    auto bytes = alphabet.bytes_of(entry);
-    // An entry outside the alphabet cannot come from text; it is written out as it stands.
-    set_token(id, bytes ? *bytes : std::string(entry), false);
-    if (bytes && !bytes->empty()) {
-      parts_.bpe.add_token(std::move(*bytes), static_cast<TokenId>(id));
-    }
+    set_token(id, entry, false);
+    // A byte-level entry outside the alphabet cannot come from text.
+    const auto spelled = byte_level_ ? alphabet().bytes_of(entry) : std::string(entry);
+    if (!spelled || spelled->empty()) continue;
+    const std::size_t symbol = byte_level_ ? 1 : utf8_step(*spelled, 0).length;
+    if (spelled->size() == symbol) bpe.add_symbol(*spelled, static_cast<TokenId>(id));
+    if (whole_words) bpe.add_whole_word(*spelled, static_cast<TokenId>(id));
   }
-  require_every_byte();
+  if (byte_level_) require_every_byte(bpe);
 }
 
-void TokenizerReader::require_every_byte() {
+void TokenizerReader::require_every_byte(const Bpe& bpe) {
   for (int byte = 0; byte < 256; ++byte) {
     const bool in_utf8 = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
-    if (!in_utf8 || parts_.bpe.find(std::string(1, static_cast<char>(byte)))) continue;
+    if (!in_utf8 || bpe.has_symbol(static_cast<unsigned char>(byte))) continue;
     fail("vocab",
          "has no token for the byte " + std::to_string(byte) +
              "; byte-level BPE needs one for every byte of UTF-8 (is this another kind of "
@@ -132,7 +136,31 @@ void TokenizerReader::require_every_byte() {
   }
 }
 
-void TokenizerReader::read_merges(const json::array& merges, const json::object& vocab) {
+/// Text outside the vocabulary: by bytes, by the unknown token, or, without either, left out.
+void TokenizerReader::read_unknown(JsonFields& model, Bpe& bpe) {
+  UnknownRule rule;
+  rule.fuse = model.boolean("fuse_unk", false);
+  rule.bytes = fallback_bytes(model);
+  const std::string unknown = model.string("unk_token", "");
+  if (!unknown.empty()) rule.token = id_of(unknown);
+  if (!unknown.empty() && !rule.token && !byte_level_) {
+    model.fail("unk_token", "is " + in_quotes(unknown) + ", which is not in the vocab");
+  }
+  if (!byte_level_) bpe.set_unknown(rule);
+}
+
+std::optional<std::array<TokenId, 256>> TokenizerReader::fallback_bytes(JsonFields& model) {
+  if (!model.boolean("byte_fallback", false)) return std::nullopt;
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::array<TokenId, 256> tokens{};
+  for (std::size_t byte = 0; byte < tokens.size(); ++byte) {
+    const std::string entry{'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
+    tokens[byte] = id_of(entry).value_or(-1);
+  }
+  return tokens;
+}
+
+void TokenizerReader::read_merges(const json::array& merges, Bpe& bpe) {
   if (merges.size() > static_cast<std::size_t>(max_token_id)) {
     fail("merges", "holds " + std::to_string(merges.size()) + " merges; at most " +
                        std::to_string(max_token_id) + " are allowed");
@@ -140,42 +168,87 @@ void TokenizerReader::read_merges(const json::array& merges, const json::object&
   }
   std::uint32_t rank = 0;
   for (const auto& merge : merges) {
-    read_merge(merge, vocab, rank++);
+    read_merge(merge, rank++, bpe);
     if (failed()) return;
   }
 }
 
-void TokenizerReader::read_merge(const json::value& merge, const json::object& vocab,
-                                 std::uint32_t rank) {
+/// The ids of a merge's parts and of what they become; nothing for what is not in the vocab.
+std::array<std::optional<TokenId>, 3> TokenizerReader::merge_ids(std::string_view left,
+                                                                 std::string_view right) const {
+  return {id_of(left), id_of(right), id_of(std::string(left) + std::string(right))};
+}
+
+void TokenizerReader::read_merge(const json::value& merge, std::uint32_t rank, Bpe& bpe) {
   const std::string place = "holds, at " + std::to_string(rank) + ", ";
-  std::string left;
-  std::string right;
+  std::string_view left;
+  std::string_view right;
   if (merge.is_string()) {
+    // Where the parts hold spaces themselves, the first cut into entries of the vocab counts.
     const std::string_view text(merge.get_string());
-    const std::size_t space = text.find(' ');
-    left = text.substr(0, space);
-    if (space != std::string_view::npos) right = text.substr(space + 1);
+    for (std::size_t space = text.find(' '); space != std::string_view::npos;
+         space = text.find(' ', space + 1)) {
+      const auto ids = merge_ids(text.substr(0, space), text.substr(space + 1));
+      const bool known = ids[0] && ids[1] && ids[2];
+      if (!left.empty() && !known) continue;
+      left = text.substr(0, space);
+      right = text.substr(space + 1);
+      if (known) break;
+    }
   } else if (merge.is_array() && merge.get_array().size() == 2 &&
              merge.get_array()[0].is_string() && merge.get_array()[1].is_string()) {
-    left = std::string_view(merge.get_array()[0].get_string());
-    right = std::string_view(merge.get_array()[1].get_string());
+    left = merge.get_array()[0].get_string();
+    right = merge.get_array()[1].get_string();
   }
   if (left.empty() || right.empty()) {
     fail("merges", place + describe(merge) + "; a merge is \"a b\" or [\"a\", \"b\"]");
     return;
   }
-  std::array<TokenId, 3> ids{};
-  const std::array<std::string, 3> entries{left, right, left + right};
+  const auto ids = merge_ids(left, right);
+  const std::array<std::string, 3> entries{std::string(left), std::string(right),
+                                           std::string(left) + std::string(right)};
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    const auto* id = vocab.if_contains(entries[i]);
-    if (id == nullptr) {
-      fail("merges", place + in_quotes(left + " " + right) + ", but " + in_quotes(entries[i]) +
-                         " is not in the vocab");
+    if (ids[i]) continue;
+    fail("merges", place + in_quotes(entries[0] + " " + entries[1]) + ", but " +
+                       in_quotes(entries[i]) + " is not in the vocab");
+    return;
+  }
+  bpe.add_merge(*ids[0], *ids[1], *ids[2], rank);
+}
+
+void TokenizerReader::read_unigram(JsonFields& model) {
+  if (byte_level_) {
+    model.fail("type", "is \"Unigram\" behind a ByteLevel pre_tokenizer", Errc::unsupported);
+    return;
+  }
+  const auto* vocab = model.array("vocab");
+  if (vocab == nullptr) model.fail("vocab", "is missing; it must be an array");
+  if (model.error()) return;
+  const auto size = static_cast<std::int64_t>(vocab->size());
+  if (size == 0 || size > max_token_id) {
+    model.fail("vocab", "holds " + std::to_string(size) + " tokens; 1 to " +
+                            std::to_string(max_token_id) + " are allowed");
+    return;
+  }
+  // Without it, text outside the vocabulary could not be encoded.
+  const auto unknown = static_cast<TokenId>(model.integer("unk_id", 0, size - 1));
+  std::vector<double> scores;
+  for (const auto& entry : *vocab) {
+    const auto* pair = entry.if_array();
+    const bool valid = pair != nullptr && pair->size() == 2 && (*pair)[0].is_string() &&
+                       !(*pair)[0].get_string().empty() && (*pair)[1].is_number();
+    if (!valid) {
+      model.fail("vocab", "holds " + describe(entry) + "; it must hold [\"token\", score]");
       return;
     }
-    ids[i] = static_cast<TokenId>(id->get_int64());  // Checked with the vocab.
+    set_token(static_cast<std::int64_t>(scores.size()), (*pair)[0].get_string(), false);
+    scores.push_back((*pair)[1].to_number<double>());
   }
-  parts_.bpe.add_merge(ids[0], ids[1], ids[2], rank);
+  auto unigram = std::make_unique<Unigram>(unknown, fallback_bytes(model));
+  for (std::size_t id = 0; id < scores.size(); ++id) {
+    unigram->add_token(parts_.contents[id], static_cast<TokenId>(id), scores[id]);
+  }
+  parts_.model = std::move(unigram);
 }
 
 // ---- added tokens ------------------------------------------------------------------------------
@@ -189,14 +262,19 @@ void TokenizerReader::read_added_tokens() {
       fail("added_tokens", "holds " + describe(entry) + "; it must hold objects");
       return;
     }
-    add_added_token(entry.get_object());
+    add_added_token(entry.get_object(), where_ + ": added_tokens", std::nullopt);
   }
 }
 
-void TokenizerReader::add_added_token(const json::object& object) {
-  JsonFields entry(object, where_ + ": added_tokens");
+/// `known_id`: the entry stands under its id. Such a token is added only if it is not there.
+void TokenizerReader::add_added_token(const json::object& object, std::string_view where,
+                                      std::optional<std::int64_t> known_id) {
+  if (failed()) return;
+  JsonFields entry(object, std::string(where));
   AddedToken token;
-  const std::int64_t id = entry.integer("id", 0, max_token_id);
+  std::int64_t id = known_id.value_or(0);
+  if (!known_id) id = entry.integer("id", 0, max_token_id);
+  if (id < 0 || id > max_token_id) entry.fail("id", "is " + std::to_string(id));
   token.id = static_cast<TokenId>(id);
   token.content = entry.string("content");
   token.special = entry.boolean("special", false);
@@ -208,42 +286,56 @@ void TokenizerReader::add_added_token(const json::object& object) {
     entry.fail("content", "of token " + std::to_string(id) + " must have 1 to " +
                               std::to_string(max_added_content) + " bytes");
   }
-  const auto known = parts_.added.find(token.content);
-  if (known != parts_.added.end() && known->second != token.id) {
+  const auto known = std::find_if(added_.begin(), added_.end(), [&](const AddedToken& one) {
+    return one.content == token.content;
+  });
+  if (known != added_.end() && known->id != token.id && !known_id) {
     entry.fail("content", "is " + in_quotes(token.content) + " for two ids");
   }
   // The vocabulary may list an added token as well, under the same id.
-  const bool same = parts_.bpe.find(token.content) == token.id;
-  const auto index = static_cast<std::size_t>(id);
-  if (index < used_.size() && used_[index] && !same && parts_.bytes[index] != token.content &&
-      known == parts_.added.end()) {
+  if (!entry.error() && is_used(id) && known == added_.end() &&
+      parts_.contents[static_cast<std::size_t>(id)] != token.content) {
     entry.fail("id", "is " + std::to_string(id) + " for " + in_quotes(token.content) +
                          ", but the vocab gives that id to another token");
   }
   adopt(entry);
-  if (failed() || known != parts_.added.end()) return;
+  if (failed() || known != added_.end()) return;
   set_token(id, token.content, token.special);
-  parts_.added.emplace(token.content, token.id);
-  auto& set = token.normalized ? parts_.normalized_tokens : parts_.raw_tokens;
-  set.add(std::move(token));
+  added_.push_back(std::move(token));
 }
 
-Result<TokenizerPtr> load_tokenizer(const std::filesystem::path& folder) {
-  const auto path = folder / "tokenizer.json";
-  auto root = read_json_object(path, max_tokenizer_bytes);
-  if (!root) return std::move(root).error();
-  TokenizerReader reader(*root, path.string());
-  reader.read_all();
+// ---- everything together -----------------------------------------------------------------------
 
-  const auto config_path = folder / "tokenizer_config.json";
-  std::error_code ignored;
-  if (!reader.error() && std::filesystem::exists(config_path, ignored)) {
-    auto config = read_json_object(config_path, max_tokenizer_config_bytes);
-    if (!config) return std::move(config).error();
-    reader.read_tokenizer_config(*config, config_path.string());
+TokenizerParts TokenizerReader::take() {
+  std::pair<std::string, std::string> buffers;
+  for (AddedToken& token : added_) {
+    std::string content = token.content;
+    if (token.normalized) content = parts_.normalizer.apply(token.content, buffers);
+    if (content.empty()) continue;
+    auto& set = token.normalized ? parts_.normalized_tokens : parts_.raw_tokens;
+    set.add(std::move(token), content);
   }
-  if (reader.error()) return *reader.error();
-  return TokenizerPtr(std::make_shared<ByteLevelTokenizer>(reader.take()));
+  auto& decode = parts_.decode;
+  if (!has_decoder_ && byte_level_) {
+    token_steps_.add(TokenSteps::ByteLevel{});
+  } else if (!has_decoder_) {
+    decode.bytes = DecodeRules::Bytes::fallback;
+    decode.separator = " ";
+  }
+  const std::size_t count = parts_.contents.size();
+  decode.first_token_differs = token_steps_.first_differs();
+  decode.byte_tokens.resize(count);
+  parts_.texts.resize(count);
+  if (decode.first_token_differs) parts_.first_texts.resize(count);
+  for (std::size_t id = 0; id < count; ++id) {
+    auto [text, is_byte] = token_steps_.spell(parts_.contents[id], false);
+    parts_.texts[id] = std::move(text);
+    decode.byte_tokens[id] = is_byte;
+    if (decode.first_token_differs) {
+      parts_.first_texts[id] = token_steps_.spell(parts_.contents[id], true).text;
+    }
+  }
+  return std::move(parts_);
 }
 
 }  // namespace tandem::model

@@ -1,5 +1,7 @@
 #include "model/utf8.hpp"
 
+#include <cstring>
+
 namespace tandem::model {
 
 Utf8Step utf8_step(std::string_view text, std::size_t at) {
@@ -67,6 +69,23 @@ std::size_t append_well_formed(std::string& out, std::string_view bytes, bool at
     at += step.length;
   }
   return at;
+}
+
+bool is_well_formed(std::string_view text) {
+  constexpr std::uint64_t high_bits = 0x8080808080808080ULL;
+  for (std::size_t at = 0; at < text.size();) {
+    // Eight ASCII characters at a time, where there are so many.
+    std::uint64_t eight = high_bits;
+    if (text.size() - at >= sizeof eight) std::memcpy(&eight, text.data() + at, sizeof eight);
+    if ((eight & high_bits) == 0) {
+      at += sizeof eight;
+      continue;
+    }
+    const Utf8Step step = utf8_step(text, at);
+    if (step.kind != Utf8Step::Kind::character) return false;
+    at += step.length;
+  }
+  return true;
 }
 
 std::string well_formed(std::string_view text) {

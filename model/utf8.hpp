@@ -28,6 +28,8 @@ void append_utf8(std::string& out, char32_t code);
 /// of them if `at_end`, else all but a character that may still be completed.
 std::size_t append_well_formed(std::string& out, std::string_view bytes, bool at_end);
 
+bool is_well_formed(std::string_view text);
+
 /// `text` with every ill-formed part replaced by U+FFFD.
 std::string well_formed(std::string_view text);
 

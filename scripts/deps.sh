@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 usage() {
   cat <<'TEXT'
 usage: scripts/deps.sh [--tests] [--check]
-  --tests   also the OpenAI client libraries, from PyPI and npm, into build/clients
+  --tests   also the OpenAI client libraries and Hugging Face tokenizers, from PyPI and npm,
+            into build/clients
   --check   install nothing; say what is missing and exit 1
 TEXT
 }
@@ -44,7 +45,7 @@ esac
 programs=(g++:build-essential make:build-essential cmake:cmake ninja:ninja-build ccache:ccache
   mold:mold git:git curl:curl python3:python3)
 libraries=("${boost:-libboost-dev}" libcaf-dev libspdlog-dev libfmt-dev catch2 libyaml-cpp-dev
-  libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev)
+  libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev libicu-dev libsentencepiece-dev)
 ((tests)) && programs+=(node:nodejs npm:npm)
 
 missing=()
@@ -65,7 +66,8 @@ mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed '/^$/d' | sort -u)
 # Elsewhere we cannot install, but can see whether the headers are there.
 if [[ -z $boost ]]; then
   headers=(boost/asio.hpp caf/actor_system.hpp spdlog/spdlog.h fmt/core.h catch2/catch.hpp
-    yaml-cpp/yaml.h CLI/CLI.hpp prometheus/registry.h sqlite3.h pcre2.h)
+    yaml-cpp/yaml.h CLI/CLI.hpp prometheus/registry.h sqlite3.h pcre2.h unicode/normalizer2.h
+    sentencepiece_processor.h)
   if command -v g++ >/dev/null; then
     for header in "${headers[@]}"; do
       echo "#if !__has_include(<$header>)
@@ -79,7 +81,8 @@ deps.sh: this is '$distribution'; only Debian 12 and Ubuntu 24.04 are known.
   Not found: ${missing[*]}
   Install by hand: a C++20 compiler (GCC 12 or later), CMake 3.25, ninja, ccache, mold, git, curl,
   python3, and the development files of Boost 1.81, CAF 0.17, spdlog, fmt, Catch2 2.13, yaml-cpp,
-  CLI11, prometheus-cpp, SQLite 3 and PCRE2; for the tests also python3-venv, Node 20 and npm.
+  CLI11, prometheus-cpp, SQLite 3, PCRE2, ICU and SentencePiece; for the tests also python3-venv,
+  Node 20 and npm.
 TEXT
     fail "nothing was installed"
   fi
@@ -107,7 +110,7 @@ fi
 ((tests)) || exit 0
 
 # The clients, unmodified, in folders of their own. A stamp holds what they were made from.
-python_packages=("openai>=3,<4" "websockets>=13")
+python_packages=("openai>=3,<4" "websockets>=13" "tokenizers>=0.21")
 node_packages=(openai@6 ws@8)
 clients=build/clients
 # The Node client needs Node 20 or later; Debian 12 has 18, so npm brings one along.

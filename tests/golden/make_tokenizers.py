@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains the small byte-level BPE tokenizers of this folder and writes what Hugging Face tokenizers
+"""Trains the small tokenizers of this folder and writes what Hugging Face tokenizers
 makes of difficult texts.
 
 Each folder under tokenizers/ holds a tokenizer.json and golden.json: a list of {text, ids (special
@@ -10,6 +10,7 @@ decoded (plain_ids)}. Needs the tokenizers package; run by hand: python3 tests/g
 import json
 import pathlib
 import random
+import sys
 
 from tokenizers import (
     AddedToken,
@@ -227,10 +228,126 @@ def gpt2_like():
     return tokenizer
 
 
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def train_on_characters(tokenizer, vocab_size, specials, limit=None):
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, show_progress=False, special_tokens=specials, limit_alphabet=limit
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+
+
+def llama2_like():
+    """The older form: a prefix and spaces by normalizer, no pre-tokenizer, bytes for the rest."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    # Trained with words kept apart, as SentencePiece does it.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    train_on_characters(tokenizer, 620, ["<unk>", "<s>", "</s>"] + BYTES, limit=60)
+    # The bytes are ordinary entries of the vocabulary.
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = state["added_tokens"][:3]
+    state["pre_tokenizer"] = None
+    tokenizer = Tokenizer.from_str(json.dumps(state))
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return tokenizer
+
+
+def metaspace_like():
+    """The newer form of the same, with unknown characters and without bytes."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=False))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Strip(left=False, right=True)]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(prepend_scheme="first", split=True),
+            pre_tokenizers.Digits(individual_digits=False),
+        ]
+    )
+    train_on_characters(tokenizer, 300, ["<unk>", "<|end|>"], limit=50)
+    tokenizer.add_tokens([AddedToken("naïve", normalized=True, rstrip=True)])
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    return tokenizer
+
+
+def words_like():
+    """Lower case, punctuation and white space apart, split by a literal; unknown ones fused."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFD(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"[0-9]+"), "#"),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Whitespace(),
+            pre_tokenizers.Punctuation("contiguous"),
+            pre_tokenizers.Split("th", "merged_with_previous"),
+            pre_tokenizers.Split(Regex(r"[aeiou]"), "merged_with_next"),
+            pre_tokenizers.Split(Regex(r"z+"), "removed"),
+        ]
+    )
+    train_on_characters(tokenizer, 260, ["<unk>"], limit=60)
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+def unigram_like(byte_fallback):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["<unk>", "<|end|>"] + (BYTES if byte_fallback else [])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300 + (256 if byte_fallback else 0),
+        show_progress=False,
+        special_tokens=specials,
+        unk_token="<unk>",
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    state = json.loads(tokenizer.to_str())
+    state["model"]["byte_fallback"] = byte_fallback
+    state["added_tokens"] = state["added_tokens"][:2]
+    tokenizer = Tokenizer.from_str(json.dumps(state))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|end|>", special_tokens=[("<|end|>", 1)]
+    )
+    return tokenizer
+
+
+MAKERS = {
+    "llama3-like": llama3_like,
+    "qwen2-like": qwen2_like,
+    "gpt2-like": gpt2_like,
+    "llama2-like": llama2_like,
+    "metaspace-like": metaspace_like,
+    "words-like": words_like,
+    "unigram-like": lambda: unigram_like(False),
+    "unigram-bytes-like": lambda: unigram_like(True),
+}
+
+
 def main():
-    write("llama3-like", llama3_like())
-    write("qwen2-like", qwen2_like())
-    write("gpt2-like", gpt2_like())
+    """All of them, or those named on the command line."""
+    for name in sys.argv[1:] or MAKERS:
+        write(name, MAKERS[name]())
 
 
 if __name__ == "__main__":

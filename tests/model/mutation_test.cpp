@@ -122,7 +122,8 @@ TEST_CASE("mutated tokenizer.json files end in a value or an error") {
 
 TEST_CASE("random bytes are encoded and come back as well-formed text") {
   std::mt19937 source(4);
-  for (const char* name : {"llama3-like", "qwen2-like", "gpt2-like"}) {
+  for (const char* name : {"llama3-like", "qwen2-like", "gpt2-like", "llama2-like", "words-like",
+                           "unigram-bytes-like"}) {
     const auto tokenizer = load_tokenizer(std::filesystem::path("tests/golden/tokenizers") / name);
     REQUIRE(tokenizer.has_value());
     for (int i = 0; i < 500; ++i) {

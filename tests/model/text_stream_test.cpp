@@ -51,8 +51,6 @@ Streamed stream(const std::vector<std::string>& pieces, const std::vector<std::s
 
 using Deltas = std::vector<std::string>;
 
-bool is_well_formed(std::string_view text) { return well_formed(text) == text; }
-
 }  // namespace
 
 TEST_CASE("half a character waits for its other half") {

@@ -50,7 +50,8 @@ TEST_CASE("every tokenizer.json that is broken or of another kind is refused by 
   const Case cases[] = {
       {"model", "null", "\"model\" is missing", invalid},
       {"model", "[]", "\"model\" is an array", invalid},
-      {"model.type", "\"Unigram\"", "\"Unigram\"; only \"BPE\"", unsupported},
+      {"model.type", "\"WordPiece\"", "\"WordPiece\"; only \"BPE\" and", unsupported},
+      {"model.type", "\"Unigram\"", "behind a ByteLevel", unsupported},
       {"model.type", "7", "\"type\" is 7", invalid},
       {"model.dropout", "0.1", "deterministic", unsupported},
       {"model.continuing_subword_prefix", "\"##\"", "\"##\"", unsupported},
@@ -80,29 +81,31 @@ TEST_CASE("every tokenizer.json that is broken or of another kind is refused by 
       {"added_tokens", R"([{"id": 3, "content": "<x>"}])", "gives that id to another", invalid},
       {"added_tokens", R"([{"id": 900, "content": "x"}, {"id": 901, "content": "x"}])",
        "for two ids", invalid},
-      {"normalizer", R"({"type": "Lowercase"})", "\"Lowercase\"", unsupported},
-      {"normalizer", R"({"type": "Sequence", "normalizers": [{"type": "Strip"}]})", "\"Strip\"",
+      {"normalizer", R"({"type": "Precompiled"})", "\"Precompiled\"", unsupported},
+      {"normalizer", R"({"type": "Sequence", "normalizers": [{"type": "Nmt"}]})", "\"Nmt\"",
        unsupported},
+      {"normalizer", R"({"type": "Replace", "pattern": {"String": ""}, "content": ""})", "is empty",
+       invalid},
+      {"normalizer", R"({"type": "Replace", "pattern": {"Regex": "\\bx"}, "content": ""})",
+       "uses \\b", unsupported},
       {"normalizer", R"({"type": "Sequence"})", "\"normalizers\" is missing", invalid},
-      {"pre_tokenizer", "null", "only byte-level BPE is supported", unsupported},
-      {"pre_tokenizer", R"({"type": "Whitespace"})", "\"Whitespace\"", unsupported},
-      {"pre_tokenizer", R"({"type": "Metaspace"})", "\"Metaspace\"", unsupported},
-      {"pre_tokenizer", R"({"type": "Digits"})", "no ByteLevel step", unsupported},
-      {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers": []})", "no ByteLevel step",
-       unsupported},
+      {"pre_tokenizer", R"({"type": "BertPreTokenizer"})", "\"BertPreTokenizer\"", unsupported},
+      {"pre_tokenizer", R"({"type": "UnicodeScripts"})", "\"UnicodeScripts\"", unsupported},
+      {"pre_tokenizer", R"({"type": "Metaspace", "prepend_scheme": "last"})", "\"last\"", invalid},
+      {"pre_tokenizer", R"({"type": "Metaspace", "replacement": ""})", "one character", invalid},
       {"pre_tokenizer", R"({"type": "Sequence", "pretokenizers":
          [{"type": "ByteLevel"}, {"type": "Digits"}]})",
        "after ByteLevel", unsupported},
       {"pre_tokenizer", R"({"type": "Split", "behavior": "Isolated"})", "\"pattern\" is missing",
        invalid},
       {"pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"})",
-       "is not valid at byte", invalid},
+       "is not valid", invalid},
       {"pre_tokenizer",
        R"({"type": "Split", "pattern": {"Regex": "[a&&b]"}, "behavior": "Isolated"})", "&&",
        unsupported},
       {"pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "a"},
-         "behavior": "MergedWithNext"})",
-       "\"MergedWithNext\"", unsupported},
+         "behavior": "Sideways"})",
+       "\"Sideways\"", invalid},
       {"pre_tokenizer", R"({"type": "Split", "pattern": {}, "behavior": "Isolated"})",
        "\"String\" is missing", invalid},
       {"post_processor", R"({"type": "BertProcessing"})", "\"BertProcessing\"", unsupported},
@@ -119,6 +122,12 @@ TEST_CASE("every tokenizer.json that is broken or of another kind is refused by 
          "special_tokens": {"q": {"ids": [5000]}}})",
        "5000, which no token has", invalid},
       {"decoder", R"({"type": "WordPiece"})", "\"WordPiece\"", unsupported},
+      {"decoder", R"({"type": "Strip", "content": "", "start": 1})", "is empty", invalid},
+      {"decoder", R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Metaspace"}]})",
+       "behind a step that joins", unsupported},
+      {"decoder", R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
+         {"type": "Strip", "content": " ", "start": 0, "stop": 1}]})",
+       "strips the end", unsupported},
   };
   for (const auto& one : cases) {
     INFO(one.path << " = " << one.value);
@@ -140,6 +149,10 @@ TEST_CASE("a folder without a tokenizer, or with unreadable files, says so") {
   const std::string good = json::serialize(good_tokenizer());
   REQUIRE(load(good).has_value());
   CHECK_THAT(load(good, "[]").error().message, Contains("tokenizer_config.json"));
+  CHECK_THAT(load(good, R"({"added_tokens_decoder": {"x": {}}})").error().message,
+             Contains("added_tokens_decoder"));
+  CHECK_THAT(load(good, R"({"added_tokens_decoder": {"5": {"content": "<new>"}}})").error().message,
+             Contains("gives that id to another"));
   CHECK_THAT(load(good, R"({"add_bos_token": "yes"})").error().message, Contains("add_bos_token"));
   CHECK_THAT(load(good, R"({"add_bos_token": true, "bos_token": "<no>"})").error().message,
              Contains("\"<no>\""));
@@ -164,6 +177,31 @@ TEST_CASE("tokenizer_config.json decides whether the beginning token is added") 
   CHECK(first(load(json::serialize(without),
                    R"({"add_bos_token": true, "bos_token": {"content": "<|begin|>"}})")) ==
         with_begin);
+}
+
+TEST_CASE("tokenizer_config.json adds the end token and tokens that tokenizer.json lacks") {
+  const std::string good = json::serialize(good_tokenizer());
+  const auto next = static_cast<TokenId>((*load(good))->vocab_size());
+  const auto tokenizer = load(good, R"({"add_eos_token": true, "eos_token": "<new>",
+      "added_tokens_decoder": {")" + std::to_string(next) +
+                                        R"(": {"content": "<new>", "special": true,
+      "normalized": false}}})");
+  REQUIRE(tokenizer.has_value());
+  CHECK((*tokenizer)->find("<new>") == next);
+  CHECK((*tokenizer)->is_special(next));
+  CHECK((*tokenizer)->encode("a", true, false).back() == next);
+  CHECK((*tokenizer)->encode("<new>", false, true) == std::vector<TokenId>{next});
+}
+
+TEST_CASE("tokenizer_config.json overrules the prefix space of a ByteLevel step") {
+  json::object root = good_tokenizer();
+  root["pre_tokenizer"] = json::parse(R"({"type": "ByteLevel", "add_prefix_space": false})");
+  const std::string text = json::serialize(root);
+  const auto with_space = (*load(text))->encode(" the", false, false);
+  CHECK((*load(text))->encode("the", false, false) != with_space);
+  const auto overruled = load(text, R"({"add_prefix_space": true})");
+  REQUIRE(overruled.has_value());
+  CHECK((*overruled)->encode("the", false, false) == with_space);
 }
 
 TEST_CASE("an expression that explodes leaves its piece uncut and still ends") {
