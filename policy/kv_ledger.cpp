@@ -4,7 +4,7 @@
 //
 // A block is in exactly one of three states:
 //   free    no references, not published     in the stack
-//   idle    no references, published         in the idle list and the hash table
+//   idle    no references, published         in one idle list and the hash table
 //   held    references > 0                   in the hash table if published
 #include "policy/kv_ledger.hpp"
 
@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "core/check.hpp"
+#include "policy/block_demand.hpp"
 #include "policy/block_hash.hpp"
 
 namespace tandem::policy {
@@ -26,7 +27,14 @@ constexpr std::uint32_t none = std::numeric_limits<std::uint32_t>::max();
 struct Node {
   std::uint32_t references = 0;
   bool published = false;
-  std::uint32_t previous = none, next = none;  ///< in the idle list
+  bool awaited = false;                        ///< idle: in which list
+  std::uint32_t previous = none, next = none;  ///< in an idle list
+};
+
+/// Idle blocks, the first idle for longest.
+struct IdleList {
+  std::uint32_t first = none, last = none;
+  std::size_t count = 0;
 };
 
 /// What a published block contains; read on a hit.
@@ -122,9 +130,9 @@ struct KvLedger::State {
   std::vector<Node> nodes;
   std::vector<Content> contents;  ///< parallel to nodes; empty without a prefix cache
   HashTable table;
-  std::vector<std::uint32_t> free;                    ///< taken from the back
-  std::uint32_t idle_first = none, idle_last = none;  ///< first: idle for longest, evicted next
-  std::size_t idle_count = 0;
+  std::vector<std::uint32_t> free;  ///< taken from the back
+  IdleList plain, awaited;          ///< evicted in this order
+  BlockDemand demand;
   std::uint64_t sharing_version = 0;
 
   Node& node(BlockId block) {
@@ -132,20 +140,34 @@ struct KvLedger::State {
     return nodes[raw(block)];
   }
 
+  IdleList& list_of(const Node& node) { return node.awaited ? awaited : plain; }
+  [[nodiscard]] std::size_t idle() const { return plain.count + awaited.count; }
+
   void append_idle(std::uint32_t index) {
     Node& node = nodes[index];
-    node.previous = idle_last;
+    node.awaited = demand.is_expected(contents[index].hash);
+    IdleList& list = list_of(node);
+    node.previous = list.last;
     node.next = none;
-    (idle_last == none ? idle_first : nodes[idle_last].next) = index;
-    idle_last = index;
-    ++idle_count;
+    (list.last == none ? list.first : nodes[list.last].next) = index;
+    list.last = index;
+    ++list.count;
   }
 
   void remove_idle(std::uint32_t index) {
     Node& node = nodes[index];
-    (node.previous == none ? idle_first : nodes[node.previous].next) = node.next;
-    (node.next == none ? idle_last : nodes[node.next].previous) = node.previous;
-    --idle_count;
+    IdleList& list = list_of(node);
+    (node.previous == none ? list.first : nodes[node.previous].next) = node.next;
+    (node.next == none ? list.last : nodes[node.next].previous) = node.previous;
+    --list.count;
+  }
+
+  /// An idle block becomes the last of the list in which it belongs now.
+  void append_anew(const BlockHash& hash) {
+    const std::uint32_t index = table.find(hash, contents);
+    if (index == none || nodes[index].references > 0) return;
+    remove_idle(index);
+    append_idle(index);
   }
 
   std::uint32_t take_one() {
@@ -154,8 +176,8 @@ struct KvLedger::State {
       free.pop_back();
       return index;
     }
-    TANDEM_CHECK(idle_first != none, "no more blocks are taken than are available");
-    const std::uint32_t index = idle_first;
+    const std::uint32_t index = plain.count > 0 ? plain.first : awaited.first;
+    TANDEM_CHECK(index != none, "no more blocks are taken than are available");
     remove_idle(index);
     table.erase(contents[index].hash, index);
     nodes[index].published = false;
@@ -173,6 +195,7 @@ struct KvLedger::State {
   }
 
   void check_lists() const;
+  void check_idle(const IdleList& list, bool is_awaited, std::vector<char>& seen) const;
 };
 
 KvLedger::KvLedger(const LedgerOptions& options) : state_(std::make_unique<State>(options)) {}
@@ -261,13 +284,65 @@ void KvLedger::publish(BlockId block, const BlockHash& parent, const BlockHash& 
   state_->table.insert(hash, raw(block));
 }
 
+// Back to front, so that of a chain the blocks that more others build on count as used later.
+
+void KvLedger::expect(std::span<const BlockHash> hashes) {
+  if (!state_->prefix_cache) return;
+  // Each time, not the first time alone: what many build on must not be older than they are.
+  for (std::size_t i = hashes.size(); i > 0; --i) {
+    state_->demand.expect(hashes[i - 1]);
+    state_->append_anew(hashes[i - 1]);
+  }
+}
+
+void KvLedger::forget(std::span<const BlockHash> hashes) {
+  if (!state_->prefix_cache) return;
+  for (std::size_t i = hashes.size(); i > 0; --i)
+    if (state_->demand.forget(hashes[i - 1])) state_->append_anew(hashes[i - 1]);
+}
+
+void KvLedger::announce(std::span<const BlockHash> hashes) {
+  if (!state_->prefix_cache) return;
+  for (const BlockHash& hash : hashes) state_->demand.announce(hash);
+}
+
+void KvLedger::withdraw(std::span<const BlockHash> hashes) {
+  if (!state_->prefix_cache) return;
+  for (const BlockHash& hash : hashes) state_->demand.withdraw(hash);
+}
+
+bool KvLedger::is_announced(const BlockHash& hash) const {
+  return state_->demand.is_announced(hash);
+}
+
+KvLedger::Demand KvLedger::demand() const {
+  return {state_->demand.expected(), state_->demand.announced()};
+}
+
 Blocks KvLedger::total() const { return to_blocks(state_->nodes.size()); }
-Blocks KvLedger::available() const { return to_blocks(state_->free.size() + state_->idle_count); }
+Blocks KvLedger::available() const { return to_blocks(state_->free.size() + state_->idle()); }
 Blocks KvLedger::held() const { return total() - available(); }
 Blocks KvLedger::cached() const { return to_blocks(state_->table.size()); }
 std::uint64_t KvLedger::sharing_version() const { return state_->sharing_version; }
 
 std::uint32_t KvLedger::references(BlockId block) const { return state_->node(block).references; }
+
+void KvLedger::State::check_idle(const IdleList& list, bool is_awaited,
+                                 std::vector<char>& seen) const {
+  std::uint32_t previous = none;
+  std::size_t idle = 0;
+  for (std::uint32_t i = list.first; i != none; previous = i, i = nodes[i].next, ++idle) {
+    TANDEM_CHECK(idle < nodes.size(), "the idle list ends");
+    TANDEM_CHECK(nodes[i].previous == previous, "the idle list's links agree");
+    TANDEM_CHECK(seen[i]++ == 0, "a block is free or idle, not both");
+    TANDEM_CHECK(nodes[i].references == 0 && nodes[i].published,
+                 "an idle block has a hash and no holder");
+    TANDEM_CHECK(
+        nodes[i].awaited == is_awaited && demand.is_expected(contents[i].hash) == is_awaited,
+        "an idle block is in the list of the expected exactly if it is expected");
+  }
+  TANDEM_CHECK(list.last == previous && idle == list.count, "the idle list is counted right");
+}
 
 /// Each list holds exactly the blocks whose state says so, and their links agree.
 void KvLedger::State::check_lists() const {
@@ -277,16 +352,8 @@ void KvLedger::State::check_lists() const {
     TANDEM_CHECK(nodes[index].references == 0 && !nodes[index].published,
                  "a free block has no holder and no hash");
   }
-  std::uint32_t previous = none;
-  std::size_t idle = 0;
-  for (std::uint32_t i = idle_first; i != none; previous = i, i = nodes[i].next, ++idle) {
-    TANDEM_CHECK(idle < nodes.size(), "the idle list ends");
-    TANDEM_CHECK(nodes[i].previous == previous, "the idle list's links agree");
-    TANDEM_CHECK(seen[i]++ == 0, "a block is free or idle, not both");
-    TANDEM_CHECK(nodes[i].references == 0 && nodes[i].published,
-                 "an idle block has a hash and no holder");
-  }
-  TANDEM_CHECK(idle_last == previous && idle == idle_count, "the idle list is counted right");
+  check_idle(plain, false, seen);
+  check_idle(awaited, true, seen);
   for (std::size_t i = 0; i < nodes.size(); ++i)
     TANDEM_CHECK((nodes[i].references > 0) == (seen[i] == 0),
                  "a block is held, or else free or idle");

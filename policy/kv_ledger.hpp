@@ -1,6 +1,7 @@
 // Who holds which KV block. Blocks are reference-counted; full blocks of computed tokens are known
 // by a hash that chains over all tokens before them, so equal prefixes share them; blocks that
-// nobody holds stay findable until they are evicted, least recently used first.
+// nobody holds stay findable until they are evicted, least recently used first; but those that
+// waiting sequences expect to share are evicted only when nothing else is left.
 // Invariant: free + cached-but-unheld + held == total, after every call.
 #pragma once
 
@@ -61,6 +62,21 @@ class KvLedger {
   /// is cached under another block already, the first one stays and this one is left uncached.
   void publish(BlockId block, const BlockHash& parent, const BlockHash& hash,
                std::span<const TokenId> block_tokens);
+
+  /// Somebody waits who would share the blocks of `hashes`, cached or still to be computed. That
+  /// pins nothing: eviction takes them last, and available() counts them as before. Taken back by
+  /// forget() with the same hashes, when he starts or leaves.
+  void expect(std::span<const BlockHash> hashes);
+  void forget(std::span<const BlockHash> hashes);
+  /// Somebody runs who will publish the blocks of `hashes`; taken back by withdraw(), one by one as
+  /// he does, or all that are left when he stops. Who would share such a block had better wait.
+  void announce(std::span<const BlockHash> hashes);
+  void withdraw(std::span<const BlockHash> hashes);
+  [[nodiscard]] bool is_announced(const BlockHash& hash) const;
+  struct Demand {
+    std::uint64_t expected = 0, announced = 0;  ///< sums over all hashes
+  };
+  [[nodiscard]] Demand demand() const;
 
   [[nodiscard]] Blocks total() const;
   [[nodiscard]] Blocks available() const;  ///< free or evictable

@@ -101,18 +101,19 @@ PlanPtr PlanBuilder::build(SchedulerBooks& books, TimePoint now, const LatencySn
 bool PlanBuilder::gather(SchedulerBooks& books) {
   views_.clear();
   sequences_.clear();
+  missing_.clear();
   const auto add_class = [&](RequestClass request_class, std::size_t& running,
                              std::size_t& waiting) {
     const std::size_t first = views_.size();
     for (Sequence* sequence : books.table.running(request_class))
       add_running_view(books, *sequence);
     running = views_.size() - first;
-    waiting = 0;
+    std::size_t looked_at = 0;
     for (const auto& [order, sequence] : books.table.waiting(request_class)) {
-      if (waiting == waiting_window) break;
+      if (looked_at++ == waiting_window) break;
       add_waiting_view(books, *sequence);
-      ++waiting;
     }
+    waiting = views_.size() - first - running;
   };
   add_class(RequestClass::online, online_running_, online_waiting_);
   add_class(RequestClass::offline, offline_running_, offline_waiting_);
@@ -135,10 +136,19 @@ void PlanBuilder::add_running_view(const SchedulerBooks& books, Sequence& sequen
   view.arrival = sequence.arrival;
 }
 
+/// None for an offline sequence whose next block a running one is about to publish, or one before
+/// it in this view would compute: it waits until it can share that.
 void PlanBuilder::add_waiting_view(const SchedulerBooks& books, Sequence& sequence) {
+  const PrefixMatch prefix = find_prefix(books, sequence);
+  if (const BlockHash* missing = first_missing(sequence, prefix)) {
+    const bool somebody_computes_it =
+        books.ledger.is_announced(*missing) ||
+        std::find(missing_.begin(), missing_.end(), *missing) != missing_.end();
+    if (sequence.request_class == RequestClass::offline && somebody_computes_it) return;
+    missing_.push_back(*missing);
+  }
   SequenceView& view = views_.emplace_back();
   sequences_.push_back(&sequence);
-  const PrefixMatch prefix = find_prefix(books, sequence);
   view.id = sequence.id;
   view.request_class = sequence.request_class;
   view.context = Tokens(prefix.cached.value() * kv_block_tokens);

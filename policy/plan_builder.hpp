@@ -51,6 +51,7 @@ class PlanBuilder {
   // Buffers of one build: online running, online waiting, offline running, offline waiting.
   std::vector<SequenceView> views_;
   std::vector<Sequence*> sequences_;  ///< parallel to views_
+  std::vector<BlockHash> missing_;    ///< what the waiting ones of the view would compute first
   std::vector<Mark> marks_;           ///< parallel to views_
   std::size_t online_running_ = 0, online_waiting_ = 0, offline_running_ = 0, offline_waiting_ = 0;
   std::size_t cursor_ = 0;  ///< where resolve() looks first: choices mostly come in view order

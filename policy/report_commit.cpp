@@ -106,7 +106,7 @@ void ReportCommit::fail(SchedulerBooks& books, const PlanInFlight& failed,
     if (sequence->stage == Stage::ended) continue;
     failures_.push_back(ending(*sequence, FinishReason::failed));
     failures_.back().error = why;
-    books.table.end(*sequence);
+    stop(books, *sequence);
   }
 }
 

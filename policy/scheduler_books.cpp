@@ -28,6 +28,37 @@ LedgerOptions ledger_options(const SchedulerOptions& options) {
           .hash_key = options.hash_key};
 }
 
+/// Full blocks at its start that the sequence could share.
+std::size_t reusable_blocks(const Sequence& sequence) {
+  const std::size_t blocks = (sequence.tokens.size() - 1) / kv_block_tokens;
+  return std::min(blocks, sequence.hashes.size());
+}
+
+void expect_prefix(SchedulerBooks& books, Sequence& sequence) {
+  if (sequence.request_class != RequestClass::offline) return;
+  sequence.expected = reusable_blocks(sequence);
+  books.ledger.expect(std::span(sequence.hashes).first(sequence.expected));
+}
+
+void forget_prefix(SchedulerBooks& books, Sequence& sequence) {
+  books.ledger.forget(std::span(sequence.hashes).first(sequence.expected));
+  sequence.expected = 0;
+}
+
+/// Of its known tokens, what it will compute.
+void announce_blocks(SchedulerBooks& books, Sequence& sequence) {
+  sequence.announced = sequence.hashes.size();
+  books.ledger.announce(std::span(sequence.hashes).subspan(sequence.published));
+}
+
+void withdraw_blocks(SchedulerBooks& books, Sequence& sequence) {
+  if (sequence.announced > sequence.published)
+    books.ledger.withdraw(
+        std::span(sequence.hashes)
+            .subspan(sequence.published, sequence.announced - sequence.published));
+  sequence.announced = 0;
+}
+
 }  // namespace
 
 SchedulerBooks::SchedulerBooks(const SchedulerOptions& given)
@@ -49,13 +80,17 @@ void enter(SchedulerBooks& books, const RequestPtr& request) {
                "intake admits only what fits the KV cache when it is alone");
   Sequence& sequence = books.table.add(request);
   books.ledger.extend_hashes(request->cache_namespace, sequence.tokens, sequence.hashes);
+  expect_prefix(books, sequence);
 }
 
 PrefixMatch find_prefix(const SchedulerBooks& books, const Sequence& sequence) {
-  const std::size_t reusable = (sequence.tokens.size() - 1) / kv_block_tokens;
-  const std::span<const BlockHash> hashes(sequence.hashes);
-  return books.ledger.cached_prefix(hashes.first(std::min(reusable, hashes.size())),
+  return books.ledger.cached_prefix(std::span(sequence.hashes).first(reusable_blocks(sequence)),
                                     sequence.tokens);
+}
+
+const BlockHash* first_missing(const Sequence& sequence, const PrefixMatch& prefix) {
+  const auto cached = static_cast<std::size_t>(prefix.cached.value());
+  return cached < reusable_blocks(sequence) ? &sequence.hashes[cached] : nullptr;
 }
 
 void start(SchedulerBooks& books, Sequence& sequence, std::vector<BlockId> shared) {
@@ -64,7 +99,9 @@ void start(SchedulerBooks& books, Sequence& sequence, std::vector<BlockId> share
   const Tokens coming =
       std::min(sequence.request->stop.max_tokens - sequence.output(), Tokens(4096));
   sequence.tokens.reserve(sequence.tokens.size() + static_cast<std::size_t>(coming.value()));
+  forget_prefix(books, sequence);
   sequence.published = shared.size();
+  announce_blocks(books, sequence);
   sequence.blocks = std::move(shared);
   sequence.table = nullptr;
   sequence.releasable_at = ~std::uint64_t{0};
@@ -86,6 +123,8 @@ void preempt(SchedulerBooks& books, Sequence& sequence) {
   TANDEM_CHECK(sequence.plans_in_flight == 0, "no plan in flight names what is preempted");
   publish_filled_blocks(books, sequence);
   books.table.requeue(sequence);
+  withdraw_blocks(books, sequence);
+  expect_prefix(books, sequence);
   books.ledger.release(sequence.blocks);
   sequence.blocks.clear();
   sequence.table = nullptr;
@@ -101,8 +140,14 @@ void discard_if_unused(SchedulerBooks& books, Sequence& sequence) {
   books.table.erase(sequence);
 }
 
-void end(SchedulerBooks& books, Sequence& sequence) {
+void stop(SchedulerBooks& books, Sequence& sequence) {
   books.table.end(sequence);
+  forget_prefix(books, sequence);
+  withdraw_blocks(books, sequence);
+}
+
+void end(SchedulerBooks& books, Sequence& sequence) {
+  stop(books, sequence);
   discard_if_unused(books, sequence);
 }
 
@@ -115,6 +160,7 @@ void publish_filled_blocks(SchedulerBooks& books, Sequence& sequence) {
     const BlockHash parent = i == 0 ? BlockHash{} : sequence.hashes[i - 1];
     books.ledger.publish(sequence.blocks[i], parent, sequence.hashes[i],
                          tokens.subspan(i * kv_block_tokens, kv_block_tokens));
+    if (i < sequence.announced) books.ledger.withdraw(std::span(sequence.hashes).subspan(i, 1));
   }
 }
 

@@ -37,12 +37,17 @@ struct SchedulerBooks {
   void check() const;
 };
 
-/// A request enters: it waits, and its prompt's blocks have their hashes.
+/// A request enters: it waits, and its prompt's blocks have their hashes. The blocks that an
+/// offline one would share are expected from now until it starts or ends: they are evicted last.
 void enter(SchedulerBooks& books, const RequestPtr& request);
 
 /// Full blocks at the start of its prompt that the sequence would share if it started now. At least
 /// one token is always left to compute, since a sequence samples from what it computes.
 PrefixMatch find_prefix(const SchedulerBooks& books, const Sequence& sequence);
+
+/// The hash of the first full block behind `prefix` that the sequence could share if somebody else
+/// computed it; nullptr if there is none.
+const BlockHash* first_missing(const Sequence& sequence, const PrefixMatch& prefix);
 
 /// A waiting sequence starts to run on `shared` blocks, which it has been given references on.
 void start(SchedulerBooks& books, Sequence& sequence, std::vector<BlockId> shared);
@@ -54,6 +59,8 @@ void preempt(SchedulerBooks& books, Sequence& sequence);
 /// The sequence is over: it runs no more, and what plans in flight yield for it is ignored. Blocks
 /// and slot are freed by discard_if_unused.
 void discard_if_unused(SchedulerBooks& books, Sequence& sequence);
+/// Without discarding: for those whose plan is being reported.
+void stop(SchedulerBooks& books, Sequence& sequence);
 void end(SchedulerBooks& books, Sequence& sequence);
 
 /// Offers the blocks that reports have confirmed as full to the prefix cache.

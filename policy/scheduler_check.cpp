@@ -46,6 +46,25 @@ void check_references(const SchedulerBooks& books) {
                  "a block has as many references as sequences that hold it");
 }
 
+/// What waiting offline sequences expect and running ones announce is what the ledger counts, and
+/// nobody else's: nothing is kept from eviction for one that is gone.
+void check_demand(const SchedulerBooks& books) {
+  KvLedger::Demand demand;
+  for (const auto& sequence : books.table.all()) {
+    const bool waits = sequence->stage == Stage::waiting;
+    TANDEM_CHECK(sequence->expected == 0 || waits, "only a waiting sequence expects blocks");
+    TANDEM_CHECK(sequence->announced == 0 || sequence->stage == Stage::running,
+                 "only a running sequence announces blocks");
+    demand.expected += sequence->expected;
+    if (sequence->announced > sequence->published)
+      demand.announced += sequence->announced - sequence->published;
+  }
+  const KvLedger::Demand counted = books.ledger.demand();
+  const bool used = books.options.prefix_cache;
+  TANDEM_CHECK(counted.expected == (used ? demand.expected : 0), "expected blocks are counted");
+  TANDEM_CHECK(counted.announced == (used ? demand.announced : 0), "announced blocks are counted");
+}
+
 /// What a device may touch is nobody else's: blocks and slot of a slice still belong to its
 /// sequence.
 void check_in_flight(const PlanInFlight& flight) {
@@ -76,6 +95,7 @@ void SchedulerBooks::check() const {
   }
   for (const auto& sequence : table.all()) check_sequence(*sequence, *this);
   check_references(*this);
+  check_demand(*this);
 }
 
 }  // namespace tandem::policy

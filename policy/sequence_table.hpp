@@ -51,6 +51,8 @@ struct Sequence {
   RequestPtr request;
   std::vector<BlockHash> hashes;  ///< of full blocks of `tokens`
   std::uint64_t order = 0;        ///< by arrival, over both classes; kept through preemptions
+  std::size_t expected = 0;       ///< waiting: leading hashes that the ledger knows it would share
+  std::size_t announced = 0;      ///< running: the ledger expects the hashes up to it published
   Blocks releasable{0};           ///< see releasable_blocks()
   std::size_t releasable_of = 0;  ///< size of `blocks` when it was counted
   std::uint64_t releasable_at = ~std::uint64_t{0};  ///< the ledger's sharing_version() then
