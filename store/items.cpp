@@ -1,5 +1,7 @@
 // Items: claiming, returning, finishing and expiring them. A claim hands out the item's next token;
 // every later change names it, and is void unless the item is still claimed under it (the fence).
+#include <map>
+
 #include "store/state.hpp"
 
 namespace tandem::store {
@@ -63,26 +65,41 @@ std::vector<OpenBatch> open_batches(Transaction& transaction, UnixSeconds now) {
   return batches;
 }
 
-std::vector<Candidate> ready_items(Transaction& transaction, const OpenBatch& batch,
-                                   std::int64_t limit) {
+#define TANDEM_CANDIDATE \
+  "line_no, token + 1, custom_id, attempt, crashes, alone, text_offset, text_length"
+
+Candidate candidate_of(const Rows& rows, const OpenBatch& batch) {
+  return {.item = {.ref = {batch.id, rows.integer(0), rows.integer(1)},
+                   .custom_id = rows.text(2),
+                   .endpoint = batch.endpoint,
+                   .text = {},
+                   .attempt = rows.integer(3),
+                   .crashes = rows.integer(4),
+                   .alone = rows.integer(5) != 0,
+                   .deadline = batch.deadline},
+          .batch = batch.number,
+          .offset = rows.integer(6),
+          .length = rows.integer(7)};
+}
+
+std::vector<Candidate> ready_candidates(Transaction& transaction, const OpenBatch& batch,
+                                        std::int64_t limit) {
   std::vector<Candidate> ready;
-  auto rows = transaction.query(
-      "SELECT line_no, token + 1, custom_id, attempt, crashes, alone, text_offset, text_length"
-      " FROM item WHERE batch = ? AND state = 0 ORDER BY alone, line_no LIMIT ?",
-      batch.number, limit);
-  while (rows.next())
-    ready.push_back({.item = {.ref = {batch.id, rows.integer(0), rows.integer(1)},
-                              .custom_id = rows.text(2),
-                              .endpoint = batch.endpoint,
-                              .text = {},
-                              .attempt = rows.integer(3),
-                              .crashes = rows.integer(4),
-                              .alone = rows.integer(5) != 0,
-                              .deadline = batch.deadline},
-                     .batch = batch.number,
-                     .offset = rows.integer(6),
-                     .length = rows.integer(7)});
+  auto rows = transaction.query("SELECT " TANDEM_CANDIDATE
+                                " FROM item WHERE batch = ? AND state = 0"
+                                " ORDER BY alone, line_no LIMIT ?",
+                                batch.number, limit);
+  while (rows.next()) ready.push_back(candidate_of(rows, batch));
   return ready;
+}
+
+std::optional<Candidate> ready_item(Transaction& transaction, const OpenBatch& batch,
+                                    std::int64_t line_no) {
+  auto rows = transaction.query("SELECT " TANDEM_CANDIDATE
+                                " FROM item WHERE batch = ? AND line_no = ? AND state = 0",
+                                batch.number, line_no);
+  if (!rows.next()) return std::nullopt;
+  return candidate_of(rows, batch);
 }
 
 struct Holds {
@@ -155,7 +172,7 @@ Result<std::vector<ClaimedItem>> Store::claim(std::int64_t count, UnixSeconds no
   if (!full)
     for (const auto& batch : open_batches(change, now)) {
       const auto wanted = count - static_cast<std::int64_t>(claimed.size());
-      for (auto& candidate : ready_items(change, batch, wanted)) {
+      for (auto& candidate : ready_candidates(change, batch, wanted)) {
         // A suspect waits until nothing else runs, and then nothing else starts.
         full = candidate.item.alone;
         if (full && (holds.any || !claimed.empty())) break;
@@ -169,13 +186,90 @@ Result<std::vector<ClaimedItem>> Store::claim(std::int64_t count, UnixSeconds no
   return claimed;
 }
 
+Result<std::vector<ClaimedItem>> Store::claim_items(std::span<const ItemKey> items,
+                                                    UnixSeconds now) {
+  std::vector<ClaimedItem> claimed;
+  std::map<std::string, OpenBatch> batches;
+  TextReader reader(state_->files());
+  Transaction change(state_->database, Kind::write);
+  const auto holds = current_holds(change);
+  if (!holds.alone && !items.empty())
+    for (auto& batch : open_batches(change, now)) {
+      auto id = batch.id;
+      batches.emplace(std::move(id), std::move(batch));
+    }
+  for (const auto& item : items) {
+    const auto batch = batches.find(item.batch_id);
+    if (batch == batches.end() || change.failed()) continue;
+    auto candidate = ready_item(change, batch->second, item.line_no);
+    if (!candidate || (candidate->item.alone && (holds.any || items.size() > 1))) continue;
+    take(change, reader, batch->second, std::move(*candidate), claimed, now);
+  }
+  if (auto done = change.commit(); !done) return done.error();
+  return claimed;
+}
+
+Result<SuspectTurn> Store::suspect_turn(UnixSeconds now) {
+  if (!state_->suspects_possible) return SuspectTurn{};
+  Transaction read(state_->database, Kind::read);
+  const auto holds = current_holds(read);
+  SuspectTurn turn{.running = holds.alone, .due = std::nullopt, .others_run = holds.any};
+  bool any = holds.alone;
+  for (const auto& batch : open_batches(read, now)) {
+    any = any || read.integer(
+                     "SELECT EXISTS(SELECT 1 FROM item WHERE batch = ? AND state = 0"
+                     " AND alone = 1)",
+                     batch.number) != 0;
+    const auto ready = ready_candidates(read, batch, 1);
+    if (turn.due || ready.empty() || !ready.front().item.alone) continue;
+    turn.due = ItemKey{batch.id, ready.front().item.ref.line_no};
+  }
+  if (auto done = read.commit(); !done) return done.error();
+  state_->suspects_possible = any;
+  return turn;
+}
+
+Result<std::vector<ReadyItem>> Store::ready_items(const std::string& batch_id,
+                                                  std::int64_t first_line, std::int64_t count,
+                                                  std::int64_t max_bytes) {
+  struct Place {
+    std::int64_t line_no, offset, length;
+  };
+  std::vector<Place> places;
+  std::string input_file_id;
+  Transaction read(state_->database, Kind::read);
+  {
+    auto rows = read.query(
+        "SELECT batch.input_file_id, line_no, text_offset, text_length FROM batch JOIN item"
+        " ON item.batch = batch.number WHERE batch.id = ? AND batch.state = ? AND item.state = 0"
+        " AND alone = 0 AND line_no >= ? ORDER BY line_no LIMIT ?",
+        batch_id, number(BatchState::in_progress), first_line, count);
+    while (rows.next()) {
+      input_file_id = rows.text(0);
+      places.push_back({rows.integer(1), rows.integer(2), rows.integer(3)});
+    }
+  }
+  if (auto done = read.commit(); !done) return done.error();
+  std::vector<ReadyItem> ready;
+  TextReader reader(state_->files());
+  std::int64_t bytes = 0;
+  for (const auto& place : places) {
+    bytes += place.length;
+    if (bytes > max_bytes && !ready.empty()) break;
+    auto text = reader.read(input_file_id, place.offset, place.length);
+    if (!text) return text.error();
+    ready.push_back({place.line_no, text->value_or(std::string())});
+  }
+  return ready;
+}
+
 Result<bool> Store::has_claimable(UnixSeconds now) {
   Transaction read(state_->database, Kind::read);
   const auto holds = current_holds(read);
   bool claimable = false;
   if (!holds.alone)
     for (const auto& batch : open_batches(read, now)) {
-      const auto ready = ready_items(read, batch, 1);
+      const auto ready = ready_candidates(read, batch, 1);
       if (ready.empty()) continue;
       claimable = !ready.front().item.alone || !holds.any;
       break;
@@ -198,7 +292,9 @@ Result<std::int64_t> Store::return_items(std::span<const ItemRef> items, ReturnR
         "SELECT count(*) FROM item WHERE batch = ? AND line_no = ? AND state = 1 AND token = ?",
         batch, item.line_no, item.token);
     if (held == 0) continue;
-    release_item(change, state_->options.poison, batch, item.line_no, release, now);
+    const auto released =
+        release_item(change, state_->options.poison, batch, item.line_no, release, now);
+    if (released == Released::suspect) state_->suspects_possible = true;
     ++returned;
   }
   if (auto done = change.commit(); !done) return done.error();

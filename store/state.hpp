@@ -62,6 +62,7 @@ struct Store::State {
   /// Contents whose row could not be committed. They are removed only after a later commit went
   /// well: a failed one may still be in the log, and a crash would then bring the row to life.
   std::vector<std::filesystem::path> doomed;
+  bool suspects_possible = true;   ///< false: suspect_turn() found none, and none was made since
   bool progress_recorded = false;  ///< the process row says that this process finished an item
 
   [[nodiscard]] std::filesystem::path files() const { return options.data_dir / "files"; }

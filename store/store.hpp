@@ -132,6 +132,27 @@ struct NewItem {
   std::int64_t length = 0;
 };
 
+/// Which item, hold or not.
+struct ItemKey {
+  std::string batch_id;
+  std::int64_t line_no = 0;
+
+  friend bool operator==(const ItemKey&, const ItemKey&) = default;
+};
+
+/// An item that nobody holds.
+struct ReadyItem {
+  std::int64_t line_no = 0;
+  std::string text;  ///< see NewItem; empty if it is lost
+};
+
+/// Whether a suspect (see PoisonRule) keeps others from being claimed.
+struct SuspectTurn {
+  bool running = false;        ///< one is claimed: nothing else is
+  std::optional<ItemKey> due;  ///< one whose batch has no other ready items: it is next
+  bool others_run = false;     ///< … once these have ended
+};
+
 /// A hold on an item: void once the item was returned, ended, or claimed again (a newer token).
 struct ItemRef {
   std::string batch_id;
@@ -236,6 +257,16 @@ class Store {
   /// their batch); one alone if it is a suspect; none while a suspect is claimed. Items whose
   /// text is lost end with the error "input_file_lost" instead.
   Result<std::vector<ClaimedItem>> claim(std::int64_t count, UnixSeconds now);
+  /// For who chooses the items himself: up to `count` ready ones of the batch that are no suspects,
+  /// from line `first_line` on, by line. Reads texts of up to max_bytes, but at least one.
+  /// Empty: there are no more, or the batch is not in progress.
+  Result<std::vector<ReadyItem>> ready_items(const std::string& batch_id, std::int64_t first_line,
+                                             std::int64_t count, std::int64_t max_bytes);
+  /// Claims, under the same fence as claim(), those of `items` that are ready in a batch that is in
+  /// progress and in time; the others are left out. A suspect only if it is named alone and nothing
+  /// is claimed; nothing at all while a suspect is claimed.
+  Result<std::vector<ClaimedItem>> claim_items(std::span<const ItemKey> items, UnixSeconds now);
+  Result<SuspectTurn> suspect_turn(UnixSeconds now);
   /// True if claim() might return something now.
   Result<bool> has_claimable(UnixSeconds now);
   /// Gives up holds. Returns how many of them were still valid.
