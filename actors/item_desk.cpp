@@ -12,37 +12,48 @@ namespace {
 
 /// Items without a seed get one from their place in the batch: a rerun after a crash draws the same
 /// tokens.
-std::uint64_t item_seed(const store::ItemRef& ref) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL ^ static_cast<std::uint64_t>(ref.line_no);
-  for (const char c : ref.batch_id)
+std::uint64_t item_seed(const ItemText& item) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL ^ static_cast<std::uint64_t>(item.line_no);
+  for (const char c : item.batch_id)
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   return hash;
 }
 
 }  // namespace
 
-ItemDesk::ItemDesk(ServedModelPtr model, api::ParseLimits limits)
-    : model_(std::move(model)), limits_(std::move(limits)) {}
-
-Result<std::vector<RequestPtr>> ItemDesk::open(const store::ClaimedItem& item, TimePoint now) {
+Result<PreparedItem> prepare_item(const ItemText& item, const ServedModel& model,
+                                  const api::ParseLimits& limits) {
   const auto line = api::parse_batch_line(item.text);
   if (!line) return line.error();
   const auto endpoint = batch_endpoint(item.endpoint);
   if (!endpoint)
-    return error(Errc::invalid_value, "endpoint '" + item.endpoint + "' is not allowed in batches",
-                 "url");
-  auto parsed = api::parse_call(*endpoint, line->body, limits_);
+    return error(Errc::invalid_value,
+                 "endpoint '" + std::string(item.endpoint) + "' is not allowed in batches", "url");
+  auto parsed = api::parse_call(*endpoint, line->body, limits);
   if (!parsed) return parsed.error();
   auto& call = parsed->call;
   call.request_class = RequestClass::offline;
   call.service_tier = "flex";
-  auto prepared = prepare(call, *model_, {}, item_seed(item.ref));
-  if (!prepared) return prepared.error();
+  auto requests = prepare(call, model, {}, item_seed(item));
+  if (!requests) return requests.error();
+  return PreparedItem{std::move(call), std::move(*requests)};
+}
 
-  Item entry{.ref = item.ref, .collector = {}, .requests_left = prepared->size(), .requests = {}};
+ItemDesk::ItemDesk(ServedModelPtr model, api::ParseLimits limits)
+    : model_(std::move(model)), limits_(std::move(limits)) {}
+
+Result<std::vector<RequestPtr>> ItemDesk::open(const store::ClaimedItem& item, TimePoint now) {
+  auto prepared = prepare_item({.text = item.text,
+                                .endpoint = item.endpoint,
+                                .batch_id = item.ref.batch_id,
+                                .line_no = item.ref.line_no},
+                               *model_, limits_);
+  if (!prepared) return prepared.error();
+  Item entry{
+      .ref = item.ref, .collector = {}, .requests_left = prepared->requests.size(), .requests = {}};
   std::vector<AcceptedChoice> choices;
   std::vector<RequestPtr> requests;
-  for (auto& request : *prepared) {
+  for (auto& request : prepared->requests) {
     request.id = RequestId(next_request_++);
     request.arrival = now;
     item_of_.emplace(request.id, next_item_);
@@ -50,8 +61,8 @@ Result<std::vector<RequestPtr>> ItemDesk::open(const store::ClaimedItem& item, T
     choices.push_back({request.id, Tokens(static_cast<std::int64_t>(request.prompt.size()))});
     requests.push_back(std::make_shared<const Request>(std::move(request)));
   }
-  entry.collector =
-      std::make_unique<api::CallCollector>(std::move(call), std::move(choices), model_->tokenizer);
+  entry.collector = std::make_unique<api::CallCollector>(std::move(prepared->call),
+                                                         std::move(choices), model_->tokenizer);
   items_.emplace(next_item_++, std::move(entry));
   return requests;
 }

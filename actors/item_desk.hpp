@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +19,19 @@
 #include "store/store.hpp"
 
 namespace tandem {
+
+/// An item of a batch, as the store gives it.
+struct ItemText {
+  std::string_view text, endpoint, batch_id;
+  std::int64_t line_no = 0;
+};
+struct PreparedItem {
+  GenerateCall call;
+  std::vector<Request> requests;  ///< without ids and arrival
+};
+/// Parses and tokenizes an item. An error is the item's own fault.
+Result<PreparedItem> prepare_item(const ItemText& item, const ServedModel& model,
+                                  const api::ParseLimits& limits);
 
 class ItemDesk {
  public:

@@ -4,7 +4,8 @@
 //        CreateBatch, GetBatch, ListBatches, CancelBatch         batches; likewise
 //        RefillOffline  claims items, prepares them and sends them: OfflineItems (fewer: ran dry)
 //        TokensEmitted  what the engine did to them; ended items are recorded, many in one commit
-//        Work           one portion of what is due: results, validation, finalisation
+//        Work           one portion of what is due: results, validation, reading the items into
+//                       their order, finalisation
 //        Tick           once a second: deadlines, expired files, retries after a full disk
 //        Drain          hands out nothing more; what is claimed returns to the store when it closes
 //   out  ItemsAvailable when there is something to claim again after a refill came up short
@@ -19,6 +20,7 @@
 #include "actors/actor_support.hpp"
 #include "actors/batch_validation.hpp"
 #include "actors/item_desk.hpp"
+#include "actors/item_index.hpp"
 #include "actors/spawn.hpp"
 
 namespace tandem {
@@ -42,6 +44,9 @@ struct QueueState {
   MetricsPtr metrics;
   api::ParseLimits limits;
   std::unique_ptr<ItemDesk> desk;
+  std::unique_ptr<ItemIndex> index;  ///< null: items are claimed in the store's order
+  std::int64_t tokens_done = 0;      ///< of items that ended since the last Tick
+  double tokens_per_second = 0;      ///< forgets with a time constant of ten seconds
 
   std::vector<store::FinishedItem> finished;  ///< not yet in the store
   Returns returns;                            ///< likewise
@@ -62,13 +67,14 @@ std::int64_t unix_now() {
       .count();
 }
 
-/// Gives items back; those that could not be stay in `returns`.
-Result<void> return_items(store::Store& store, Returns& returns) {
+/// Gives items back, to run again; those that could not be stay in `returns`.
+Result<void> return_items(store::Store& store, ItemIndex* index, Returns& returns) {
   for (const auto reason : {store::ReturnReason::drained, store::ReturnReason::engine_failed}) {
     auto& items = reason == store::ReturnReason::drained ? returns.drained : returns.engine_failed;
     if (items.empty()) continue;
     if (auto returned = store.return_items(items, reason, unix_now()); !returned)
       return returned.error();
+    if (index) index->add_returned(items);
     items.clear();
   }
   return {};
@@ -77,7 +83,7 @@ Result<void> return_items(store::Store& store, Returns& returns) {
 /// An orderly end keeps what the engine has done; should it fail, the items run again.
 QueueState::~QueueState() {
   if (!store) return;
-  (void)return_items(*store, returns);
+  (void)return_items(*store, nullptr, returns);
   if (!finished.empty()) (void)store->finish(finished, unix_now());
 }
 
@@ -96,7 +102,8 @@ void storage_failed(Self self, const char* what, const Error& reason) {
 void announce_items(Self self) {
   auto& state = self->state;
   if (!state.ran_dry || state.draining) return;
-  const auto claimable = state.store->has_claimable(unix_now());
+  const auto claimable = state.index ? state.index->has_claimable(*state.store, unix_now())
+                                     : state.store->has_claimable(unix_now());
   if (!claimable) return storage_failed(self, "claim", claimable.error());
   if (!*claimable) return;
   state.ran_dry = false;
@@ -129,7 +136,9 @@ std::vector<RequestPtr> claim_requests(Self self, std::uint32_t count) {
   auto& state = self->state;
   std::vector<RequestPtr> requests;
   while (requests.size() < count && state.finished.size() < state.options.max_prepared) {
-    auto items = state.store->claim(static_cast<std::int64_t>(count - requests.size()), unix_now());
+    const auto wanted = static_cast<std::int64_t>(count - requests.size());
+    auto items = state.index ? state.index->claim(*state.store, wanted, unix_now())
+                             : state.store->claim(wanted, unix_now());
     if (!items) {
       storage_failed(self, "claim", items.error());
       break;
@@ -160,7 +169,10 @@ void take_events(Self self, const std::vector<TokenEvent>& events) {
     auto step = state.desk->push(event, unix_now());
     items_ended = items_ended || step.finished || step.returned;
     cancel.ids.insert(cancel.ids.end(), step.cancel.begin(), step.cancel.end());
-    if (step.finished) state.finished.push_back(std::move(*step.finished));
+    if (step.finished) {
+      state.tokens_done += step.finished->prompt_tokens + step.finished->completion_tokens;
+      state.finished.push_back(std::move(*step.finished));
+    }
     if (step.returned)
       (step.return_reason == store::ReturnReason::drained ? state.returns.drained
                                                           : state.returns.engine_failed)
@@ -169,7 +181,8 @@ void take_events(Self self, const std::vector<TokenEvent>& events) {
   if (!cancel.ids.empty()) self->send(state.scheduler, std::move(cancel));
   // At once: an engine that failed may take this actor with it before the next message.
   if (!state.returns.engine_failed.empty())
-    if (const auto returned = return_items(*state.store, state.returns); !returned)
+    if (const auto returned = return_items(*state.store, state.index.get(), state.returns);
+        !returned)
       storage_failed(self, "return", returned.error());
   if (items_ended) work_soon(self);
 }
@@ -179,7 +192,7 @@ void take_events(Self self, const std::vector<TokenEvent>& events) {
 /// Records what has ended or comes back. Batches that are complete now are finalised next.
 bool record_results(Self self) {
   auto& state = self->state;
-  if (const auto returned = return_items(*state.store, state.returns); !returned)
+  if (const auto returned = return_items(*state.store, state.index.get(), state.returns); !returned)
     return storage_failed(self, "return", returned.error()), false;
   if (!state.finished.empty()) {
     const auto fenced = state.store->finish(state.finished, unix_now());
@@ -205,6 +218,8 @@ void finish_validation(Self self) {
   if (batch) {
     spdlog::info("batch_validated id={} state={} items={}", id, to_string(batch->state),
                  batch->total);
+    if (state.index && batch->state == store::BatchState::in_progress)
+      state.index->add_batch(*batch);
     state.to_validate.pop_front();
   } else if (batch.error().code == Errc::storage_failed) {
     storage_failed(self, "validate", batch.error());  // and once more from the first line
@@ -247,6 +262,14 @@ bool validate_some(Self self) {
   return true;
 }
 
+bool index_some(Self self) {
+  auto& state = self->state;
+  if (!state.index || state.draining || !state.index->reading()) return false;
+  if (const auto read = state.index->read_some(*state.store); !read)
+    return storage_failed(self, "index", read.error()), false;
+  return true;
+}
+
 bool finalize_some(Self self) {
   auto& state = self->state;
   if (state.to_finalize.empty()) return false;
@@ -255,6 +278,7 @@ bool finalize_some(Self self) {
   if (!done && done.error().code == Errc::storage_failed)
     return storage_failed(self, "finalize", done.error()), false;
   if (!done || *done) {
+    if (state.index) state.index->drop_batch(id);
     state.to_finalize.pop_front();
     const auto batch = state.store->get_batch(id);
     if (batch)
@@ -269,20 +293,34 @@ void work(Self self) {
   state.working = false;
   if (state.store_fails || !record_results(self)) return;
   const bool validated = validate_some(self);
+  const bool indexed = index_some(self);
   const bool finalized = finalize_some(self);
   announce_items(self);
-  if (!state.store_fails && (validated || finalized)) work_soon(self);
+  if (!state.store_fails && (validated || indexed || finalized)) work_soon(self);
+}
+
+/// Which items are urgent depends on how fast offline work gets done. While there is none the rate
+/// stays what it was.
+void watch_deadlines(Self self) {
+  auto& state = self->state;
+  const auto done = static_cast<double>(std::exchange(state.tokens_done, 0));
+  if (done > 0 || state.desk->size() > 0)
+    state.tokens_per_second =
+        state.tokens_per_second == 0 ? done : 0.9 * state.tokens_per_second + 0.1 * done;
+  if (state.index) state.index->set_clock(unix_now(), state.tokens_per_second);
 }
 
 void tick(Self self) {
   auto& state = self->state;
   state.store_fails = false;
+  watch_deadlines(self);
   const auto expired = state.store->expire_batches(unix_now());
   if (!expired) storage_failed(self, "expire", expired.error());
   msg::Cancel cancel;
   if (expired)
     for (const auto& id : *expired) {
       spdlog::info("batch_expired id={}", id);
+      if (state.index) state.index->drop_batch(id);
       const auto requests = state.desk->give_up_batch(id);
       cancel.ids.insert(cancel.ids.end(), requests.begin(), requests.end());
     }
@@ -328,6 +366,7 @@ msg::Reply<store::BatchInfo> cancel_batch(Self self, const msg::CancelBatch& can
   auto batch = state.store->cancel_batch(cancel.id, unix_now());
   if (!batch) return {batch.error()};
   spdlog::info("batch_cancelled id={}", cancel.id);
+  if (state.index) state.index->drop_batch(cancel.id);
   if (state.validation && state.validation->batch().id == cancel.id) {
     state.validation.reset();
     state.to_validate.pop_front();
@@ -371,13 +410,16 @@ msg::Reply<msg::Nothing> reply(const Result<void>& result) {
   return {msg::Nothing{}};
 }
 
-/// What the last process left: validations begin anew, complete batches are finalised.
+/// What the last process left: validations begin anew, items are read into their order again,
+/// complete batches are finalised.
 void resume_batches(Self self) {
   auto& state = self->state;
   const auto batches = state.store->unfinished_batches();
   if (!batches) return storage_failed(self, "resume", batches.error());
-  for (const auto& batch : *batches)
+  for (const auto& batch : *batches) {
     if (batch.state == store::BatchState::validating) state.to_validate.push_back(batch.id);
+    if (state.index && batch.state == store::BatchState::in_progress) state.index->add_batch(batch);
+  }
   if (!batches->empty()) spdlog::info("batches_resumed count={}", batches->size());
 }
 
@@ -400,6 +442,8 @@ void initialise(Self self, Birth& birth) {
   state.limits.model = state.model->name;
   state.limits.vocab_size = state.model->config.vocab_size;
   state.desk = std::make_unique<ItemDesk>(state.model, state.limits);
+  if (state.options.order.rule != policy::OrderRule::fcfs)
+    state.index = std::make_unique<ItemIndex>(state.model, state.limits, state.options.order);
   resume_batches(self);
   self->send(self, msg::Tick{});
 }

@@ -94,6 +94,16 @@ IntakeOptions intake_options(const RuntimeOptions& options) {
           .seed = random_key()};
 }
 
+/// start() has looked at the name of the order.
+QueueOptions queue_options(const RuntimeOptions& options) {
+  const auto margin =
+      std::chrono::duration_cast<std::chrono::seconds>(options.offline_deadline_margin);
+  return {.max_batch_items = options.max_batch_items,
+          .order = {.rule = policy::parse_order_rule(options.offline_order).value(),
+                    .utility_ratio = options.offline_utility_ratio,
+                    .deadline_margin_seconds = margin.count()}};
+}
+
 /// The scheduler's options with what only the device and the process know.
 policy::SchedulerOptions scheduler_options(const RuntimeOptions& options,
                                            const gpu::Backend* backend) {
@@ -123,6 +133,7 @@ Result<std::unique_ptr<Runtime>> Runtime::start(caf::actor_system& system,
     if (!planner) return planner.error();
     parts.planner = std::move(*planner);
   }
+  if (const auto rule = policy::parse_order_rule(options.offline_order); !rule) return rule.error();
   std::unique_ptr<store::Store> store;
   if (!parts.queue) {
     auto opened = store::Store::open(options.store);
@@ -147,8 +158,7 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
                         : spawn_request_intake(system, options.detached, intake_options(options),
                                                model, scheduler, metrics);
   queue = parts.queue ? *parts.queue
-                      : spawn_offline_queue(system, options.detached,
-                                            {.max_batch_items = options.max_batch_items},
+                      : spawn_offline_queue(system, options.detached, queue_options(options),
                                             std::move(store), model, scheduler, metrics);
   supervisor = spawn_supervisor(system, status, options.max_observer_restarts);
   const auto observers = std::make_shared<Observers>(

@@ -27,6 +27,9 @@ namespace tandem {
 struct RuntimeOptions {
   policy::SchedulerOptions scheduler;
   std::string scheduling_policy = "online_first";
+  std::string offline_order = "prefix_fair";  ///< see policy/offline_order.hpp
+  double offline_utility_ratio = 0.99;
+  Duration offline_deadline_margin = std::chrono::seconds(60);
   std::uint32_t max_online_requests =
       1024;  ///< calls' choices in the engine at once; above: overloaded
   std::uint32_t max_flex_requests = 256;  ///< same for synchronous offline (flex) ones

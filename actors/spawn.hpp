@@ -11,6 +11,7 @@
 #include "actors/served_model.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
+#include "policy/offline_order.hpp"
 #include "policy/scheduler_core.hpp"
 #include "store/store.hpp"
 
@@ -31,6 +32,8 @@ struct IntakeOptions {
 struct QueueOptions {
   std::uint32_t max_batch_items = 50000;
   std::uint32_t max_prepared = 256;  ///< engine requests handed out at once
+  /// fcfs: by deadline, then batch, then line, as the store has them.
+  policy::OfflineOrderOptions order;
 };
 
 RequestIntake spawn_request_intake(caf::actor_system& system, bool detached,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
@@ -103,6 +104,28 @@ Key seconds(std::string name, std::int64_t least_ms, std::int64_t most_ms, Field
   };
   key.get = [=](const Config& config) {
     return seconds_text(std::chrono::duration_cast<milliseconds>(read(field, config)).count());
+  };
+  return key;
+}
+
+/// A share between 0 and less than 1, in ten-thousandths.
+template <class Field>
+Key ratio(std::string name, Field field, std::string reason) {
+  Key key;
+  key.name = std::move(name);
+  key.allowed = "a number in 0 .. 0.9999";
+  key.reason = std::move(reason);
+  key.set = [=](Config& config, const std::vector<std::string>& values) {
+    const auto value = parse_decimal(values.front());
+    if (!value || *value < 0 || *value > 0.9999) return false;
+    field(config) = std::round(*value * 1e4) / 1e4;
+    return true;
+  };
+  key.get = [=](const Config& config) {
+    auto text = std::to_string(10'000 + static_cast<int>(std::round(read(field, config) * 1e4)));
+    text.replace(0, 1, "0.");
+    text.erase(text.find_last_not_of('0') + 1);
+    return text.back() == '.' ? "0" : text;
   };
   return key;
 }

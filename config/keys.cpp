@@ -84,6 +84,18 @@ std::vector<Key> scheduler_keys() {
       integer("offline_window", 1, 65536, TANDEM_FIELD(runtime.scheduler.offline_window),
               "Offline requests kept ready in the scheduler; more are fetched from the store when "
               "half of them are used up."),
+      one_of(
+          "offline_order", {"prefix_fair", "prefix", "fcfs"}, TANDEM_FIELD(runtime.offline_order),
+          "prefix runs batch items one after the other that begin alike, so that they share "
+          "their prompts' KV blocks; prefix_fair does so too, but lets none wait for ever; fcfs "
+          "goes by deadline, then batch, then line. Items whose deadline nears go first in each."),
+      ratio("offline_utility_ratio", TANDEM_FIELD(runtime.offline_utility_ratio),
+            "How much prefix_fair thinks of sharing, against age. Of r: at most r / (1 - r) items "
+            "in a row pass over the oldest one, 99 for 0.99. 0 goes by age alone."),
+      seconds("offline_deadline_margin_seconds", 0, 86400000,
+              TANDEM_FIELD(runtime.offline_deadline_margin),
+              "Items become urgent when, at the rate at which offline work gets done, they would "
+              "end less than this before their deadline."),
       integer("max_online_requests", 1, 1 << 20, TANDEM_FIELD(runtime.max_online_requests),
               "Online requests in the engine, running and waiting; above it calls are refused as "
               "overloaded, with the time to try again."),

@@ -10,6 +10,7 @@
 #include "config/values.hpp"
 #include "gpu/host/kernels.hpp"
 #include "policy/iteration_planner.hpp"
+#include "policy/offline_order.hpp"
 
 using namespace tandem;
 
@@ -75,7 +76,7 @@ TEST_CASE("every key sets its own field and no other") {
   const config::Config defaults;
   const std::vector<std::string> candidates{"true",    "false",       "dummy", "host",  "avx2",
                                             "float32", "online_only", "json",  "debug", "7",
-                                            "2",       "17MiB",       "x"};
+                                            "2",       "17MiB",       "fcfs",  "0.5",   "x"};
   for (const auto& key : config::keys()) {
     INFO(key.name);
     config::Config changed;
@@ -100,6 +101,28 @@ TEST_CASE("the scheduling policies that may be named are those that exist") {
   }
   const auto unknown = policy::make_planner("no_such_policy");
   REQUIRE_FALSE(unknown.has_value());
+}
+
+TEST_CASE("the offline orders that may be named are those that exist") {
+  const auto* key = config::find_key("offline_order");
+  for (const std::string name : {"fcfs", "prefix", "prefix_fair"}) {
+    CHECK(policy::parse_order_rule(name).has_value());
+    config::Config changed;
+    CHECK(key->set(changed, {name}));
+  }
+  CHECK_FALSE(policy::parse_order_rule("no_such_order").has_value());
+}
+
+TEST_CASE("a ratio is kept in ten-thousandths, below one") {
+  const auto* key = config::find_key("offline_utility_ratio");
+  config::Config changed;
+  for (const auto* text : {"0", "0.5", "0.9", "0.0001", "0.9999", "0.1234"}) {
+    INFO(text);
+    CHECK(key->set(changed, {text}));
+    CHECK(key->get(changed) == text);
+  }
+  for (const auto* wrong : {"1", "-0.1", "0.99999", "x", ""})
+    CHECK_FALSE(key->set(changed, {wrong}));
 }
 
 TEST_CASE("every kernel set that this CPU has may be named") {
