@@ -1,0 +1,51 @@
+// A chat template, interpreted: Jinja2 as Hugging Face sets it up (sandboxed, trim_blocks,
+// lstrip_blocks, loop controls, `generation`), in the subset that chat templates use; docs/chat.md
+// has the list. Parsing and rendering are bounded and never throw. A template can read what it is
+// given and the date, and nothing else.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.hpp"
+#include "model/jinja/value.hpp"
+
+namespace tandem::model::jinja {
+
+struct Limits {
+  std::size_t max_work = 10'000'000;           ///< nodes evaluated, and 16-byte pieces of text made
+  std::size_t max_output_bytes = 64ULL << 20;  ///< of the text that is rendered
+  std::size_t max_level = 600;  ///< of evaluations inside each other, macros included
+};
+
+using Variables = std::vector<std::pair<std::string, Value>>;
+
+class Template {
+ public:
+  /// Fails with `invalid_value` or `unsupported`; the message names the template and the line.
+  static Result<Template> parse(std::string_view source, std::string name);
+
+  /// The text for `variables`. Fails with `invalid_value` (of the template's own making, by
+  /// raise_exception, or by using what is not there) or `too_large` (a bound was reached).
+  [[nodiscard]] Result<Text> render(const Variables& variables, std::time_t now,
+                                    const Limits& limits = {}) const;
+  [[nodiscard]] const std::string& name() const { return name_; }
+  /// The template's own text.
+  [[nodiscard]] const std::string& source() const { return source_; }
+
+ private:
+  struct Tree;
+  std::string name_, source_;
+  std::shared_ptr<const Tree> tree_;
+};
+
+/// JSON as a template's value; strings are marked as coming from outside if `from_outside`. None if
+/// nested deeper than max_value_depth.
+Value from_json(const boost::json::value& json, bool from_outside);
+
+}  // namespace tandem::model::jinja
