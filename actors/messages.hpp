@@ -32,8 +32,9 @@ struct Nothing {};
 /// One call of a client. Answered by Accepted before any of its tokens is emitted.
 struct Submit {
   GenerateCall call;
-  std::string tenant;      ///< whose cache namespace and limits; empty: the only one
-  std::string request_id;  ///< the caller's X-Request-Id, for logs
+  std::string tenant;                ///< whose cache namespace and limits; empty: the only one
+  std::string request_id;            ///< the caller's X-Request-Id, for logs
+  std::uint32_t ignored_fields = 0;  ///< fields of the call that nobody knows, for the metric
 };
 struct Accepted {
   std::vector<AcceptedChoice> choices;  ///< prompt 0's n choices, prompt 1's n choices, …
@@ -135,6 +136,7 @@ struct CreateBatch {
   std::int64_t window_seconds = 86400;
   std::map<std::string, std::string> metadata;
   std::string idempotency_key;  ///< empty: none
+  bool takes_over_key = false;  ///< see store::NewBatch
 };
 struct GetBatch {
   std::string id;

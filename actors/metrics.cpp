@@ -27,6 +27,7 @@ const Buckets iteration_buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 const Buckets count_buckets{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 const Buckets host_buckets{5e-6, 1e-5,   1.5e-5, 2e-5,   2.5e-5, 3e-5, 3.5e-5, 4e-5, 4.5e-5, 5e-5,
                            6e-5, 7.5e-5, 1e-4,   1.5e-4, 2e-4,   3e-4, 5e-4,   1e-3, 1e-2};
+const Buckets choice_buckets{1, 2, 5, 10, 20, 50, 100};
 const Buckets error_buckets{0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28};
 
 constexpr std::array classes{RequestClass::online, RequestClass::offline};
@@ -111,6 +112,12 @@ struct Metrics::State {
     return histogram("tandem_request_prompt_tokens", "Prompt tokens per request.", count_buckets,
                      l);
   });
+  prometheus::Histogram& params_n =
+      histogram("tandem_request_params_n", "Choices asked for per call.", choice_buckets);
+  prometheus::Histogram& params_max_tokens = histogram(
+      "tandem_request_params_max_tokens", "max_tokens of calls that give one.", count_buckets);
+  prometheus::Counter& ignored = counter("tandem_ignored_fields_total",
+                                         "Fields of calls that are not known and were ignored.");
   prometheus::Histogram& iteration_seconds = histogram(
       "tandem_iteration_seconds", "Device time of finished iterations.", iteration_buckets);
   prometheus::Histogram& iteration_tokens = histogram(
@@ -212,6 +219,14 @@ void Metrics::prediction_error(double relative) { state_->prediction.Observe(std
 void Metrics::admitted(RequestClass c, Tokens prompt) {
   state_->prompt_tokens[index(c)]->Increment(static_cast<double>(prompt.value()));
   state_->prompt_lengths[index(c)]->Observe(static_cast<double>(prompt.value()));
+}
+void Metrics::call_accepted(std::uint32_t choices, Tokens max_tokens) {
+  state_->params_n.Observe(choices);
+  if (!max_tokens.is_zero())
+    state_->params_max_tokens.Observe(static_cast<double>(max_tokens.value()));
+}
+void Metrics::fields_ignored(std::uint32_t fields) {
+  if (fields > 0) state_->ignored.Increment(fields);
 }
 void Metrics::first_token(RequestClass c, Duration d) {
   state_->ttft[index(c)]->Observe(to_seconds(d));

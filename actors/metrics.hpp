@@ -38,6 +38,10 @@ class Metrics {
   void host_cost(Duration report_to_launch);
   void prediction_error(double relative);
   void admitted(RequestClass request_class, Tokens prompt_tokens);
+  /// A call as it was taken in: n choices, at most `max_tokens` each (zero: up to the context).
+  void call_accepted(std::uint32_t choices, Tokens max_tokens);
+  /// Fields of a call that nobody knows. Their names are no labels: they are the caller's.
+  void fields_ignored(std::uint32_t fields);
   void first_token(RequestClass request_class, Duration since_arrival);
   void token_gap(RequestClass request_class, Duration gap);
   void generated(RequestClass request_class, std::uint64_t tokens);

@@ -348,7 +348,8 @@ msg::Reply<store::BatchInfo> create_batch(Self self, const msg::CreateBatch& cre
                                           .completion_window = create.completion_window,
                                           .window_seconds = create.window_seconds,
                                           .metadata = create.metadata,
-                                          .idempotency_key = create.idempotency_key},
+                                          .idempotency_key = create.idempotency_key,
+                                          .takes_over_key = create.takes_over_key},
                                          unix_now());
   if (!batch) return {batch.error()};
   const bool waits = std::find(state.to_validate.begin(), state.to_validate.end(), batch->id) !=

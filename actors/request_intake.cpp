@@ -59,6 +59,7 @@ std::optional<Error> refuse(IntakeState& state, const GenerateCall& call) {
 AcceptedReply accept(Self self, const msg::SubmitTo& submit_to, std::vector<RequestPtr>& admitted) {
   auto& state = self->state;
   const auto& call = submit_to.submit.call;
+  state.metrics->fields_ignored(submit_to.submit.ignored_fields);
   if (auto refusal = refuse(state, call)) return {*std::move(refusal)};
   auto requests = prepare(call, *state.model, submit_to.submit.tenant, draw_seed(state));
   if (!requests) {
@@ -75,6 +76,7 @@ AcceptedReply accept(Self self, const msg::SubmitTo& submit_to, std::vector<Requ
     ++(request.request_class == RequestClass::online ? state.online : state.flex);
     admitted.push_back(std::make_shared<const Request>(std::move(request)));
   }
+  state.metrics->call_accepted(call.n, call.max_tokens.value_or(Tokens(0)));
   spdlog::debug("call_accepted request_id={} class={} choices={} prompt_tokens={}",
                 submit_to.submit.request_id, to_string(call.request_class), admitted.size(),
                 accepted.choices.front().prompt_tokens.value());

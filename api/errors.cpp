@@ -26,13 +26,20 @@ Row row(Errc code) {
     case Errc::not_found: return {404, "not_found_error", "not_found", true};
     case Errc::conflict: return {409, "conflict_error", "conflict", true};
     case Errc::too_large: return {413, "invalid_request_error", "request_too_large", true};
-    case Errc::overloaded: return {503, "server_error", "server_overloaded", false};
+    case Errc::overloaded: return {429, "rate_limit_error", "server_overloaded", false};
     case Errc::resource_unavailable:
       return {429, "rate_limit_error", "resource_unavailable", false};
     case Errc::shutting_down: return {503, "server_error", "shutting_down", false};
     case Errc::cancelled: return {499, "invalid_request_error", "cancelled", true};
     case Errc::device_failed: return {500, "server_error", "engine_restarted", false};
     case Errc::storage_failed: return {503, "server_error", "storage_failed", false};
+    case Errc::invalid_api_key: return {401, "authentication_error", "invalid_api_key", true};
+    case Errc::permission_denied: return {403, "permission_error", "permission_denied", true};
+    case Errc::response_not_found: return {404, "not_found_error", "response_not_found", true};
+    case Errc::resume_window_expired:
+      return {410, "invalid_request_error", "resume_window_expired", true};
+    case Errc::stream_limit_reached:
+      return {400, "invalid_request_error", "websocket_stream_limit_reached", true};
     case Errc::internal: return {500, "server_error", "internal_error", false};
   }
   return {500, "server_error", "internal_error", false};
@@ -59,6 +66,12 @@ std::string batch_error_code(const Error& reason) { return std::string(error_cod
 
 std::string error_body(const Error& reason) {
   return json::serialize(json::object{{"error", error_object(reason)}});
+}
+
+std::string error_body(const Error& reason, int status) {
+  auto object = error_object(reason);
+  if (status >= 500 && http_status(reason.code) < 500) object["type"] = "server_error";
+  return json::serialize(json::object{{"error", std::move(object)}});
 }
 
 std::string websocket_error(const Error& reason, std::string_view stream_id,

@@ -21,6 +21,8 @@ std::string batch_error_code(const Error& reason);
 
 /// {"error":{"message","type","param","code"}}
 std::string error_body(const Error& reason);
+/// The same for a status that HTTP chose: its type is that of `status` where the two differ.
+std::string error_body(const Error& reason, int status);
 /// The `error` event of the Responses WebSocket; empty ids are left out.
 std::string websocket_error(const Error& reason, std::string_view stream_id,
                             std::string_view event_id);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
+#include <limits>
 
 #include "api/ids.hpp"
 #include "api/json_fields.hpp"
@@ -250,6 +251,7 @@ Result<ParsedCall> parse_call_object(Endpoint endpoint, const json::object& obje
     case Endpoint::responses:
       parse_responses(fields, limits, parsed.call);
       parsed.echo = read_echo(fields);
+      parsed.resumable = fields.boolean("resumable").value_or(false);
       break;
   }
   read_sampling(fields, limits, parsed.call);
@@ -265,6 +267,8 @@ Result<ParsedCall> parse_call_object(Endpoint endpoint, const json::object& obje
   if (fields.problem()) return *fields.problem();
   return parsed;
 }
+
+constexpr std::string_view event_types = "response.create, response.cancel and response.resume";
 
 /// The part of a WebSocket event that every type has.
 struct EventHead {
@@ -285,8 +289,8 @@ EventHead read_event_head(Fields& fields) {
                 "stream_id");
   const auto type = fields.string("type", 64);
   if (!type)
-    fields.fail(Errc::invalid_value,
-                "'type' is missing; allowed are response.create and response.cancel", "type");
+    fields.fail(Errc::invalid_value, "'type' is missing; allowed are " + std::string(event_types),
+                "type");
   head.type = type.value_or("");
   head.problem = fields.problem();
   return head;
@@ -300,7 +304,7 @@ Result<ParsedCall> parse_call(Endpoint endpoint, std::string_view text, const Pa
   return parse_call_object(endpoint, *object, limits);
 }
 
-std::variant<CreateResponse, CancelResponse, BadEvent> parse_websocket_event(
+std::variant<CreateResponse, CancelResponse, ResumeResponse, BadEvent> parse_websocket_event(
     std::string_view text, const ParseLimits& limits) {
   const auto object = parse_object(text, "the event");
   if (!object) return BadEvent{{}, {}, object.error()};
@@ -310,17 +314,21 @@ std::variant<CreateResponse, CancelResponse, BadEvent> parse_websocket_event(
     return BadEvent{head.stream_id, head.event_id, std::move(reason)};
   };
   if (head.problem) return bad(*head.problem);
-  if (head.type == "response.cancel") {
+  if (head.type == "response.cancel" || head.type == "response.resume") {
     auto id = fields.string("response_id", 128);
     if (!id) fields.fail(Errc::invalid_value, "'response_id' is missing", "response_id");
+    const auto after =
+        fields.integer("starting_after", -1, std::numeric_limits<std::int32_t>::max());
     if (fields.problem()) return bad(*fields.problem());
+    if (head.type == "response.resume")
+      return ResumeResponse{std::move(*id), std::move(head.event_id), after.value_or(-1)};
     return CancelResponse{std::move(*id), std::move(head.event_id)};
   }
   if (head.type != "response.create")
-    return bad(error(Errc::invalid_value,
-                     "the event type '" + head.type +
-                         "' is not known; allowed are response.create and response.cancel",
-                     "type"));
+    return bad(error(
+        Errc::invalid_value,
+        "the event type '" + head.type + "' is not known; allowed are " + std::string(event_types),
+        "type"));
   auto parsed = parse_call_object(Endpoint::responses, *object, limits);
   if (!parsed) return bad(parsed.error());
   parsed->call.stream = true;

@@ -38,6 +38,7 @@ struct ParsedCall {
   std::vector<std::string> ignored_fields;  ///< unknown ones, at most 16 of them; for the debug log
   std::uint32_t num_ignored = 0;            ///< how many there are in all; for the metric
   ResponseEcho echo;                        ///< of Endpoint::responses
+  bool resumable = false;                   ///< likewise: outlives its connection for a while
 };
 
 /// The body of POST /v1/completions, /v1/chat/completions or /v1/responses (for the last also a
@@ -75,13 +76,17 @@ struct CreateResponse {
 struct CancelResponse {
   std::string response_id, event_id;
 };
+struct ResumeResponse {
+  std::string response_id, event_id;
+  std::int64_t starting_after = -1;  ///< the last event that was received
+};
 /// A refused event, with what could still be read of its ids, so that the error can echo them.
 struct BadEvent {
   std::string stream_id, event_id;
   Error reason;
 };
 /// One text message of the Responses WebSocket.
-std::variant<CreateResponse, CancelResponse, BadEvent> parse_websocket_event(
+std::variant<CreateResponse, CancelResponse, ResumeResponse, BadEvent> parse_websocket_event(
     std::string_view json, const ParseLimits& limits);
 
 }  // namespace tandem::api

@@ -24,6 +24,8 @@ class ResponseEvents {
 
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& stream_id() const { return stream_id_; }
+  /// How many were made, which is the number of the next one.
+  [[nodiscard]] std::int64_t num_events() const { return sequence_; }
 
   /// response.created, response.in_progress, response.output_item.added,
   /// response.content_part.added.

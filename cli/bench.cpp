@@ -114,6 +114,9 @@ Result<LoadPlan> make_plan(const BenchArguments& a) {
   const auto url = client::parse_url(a.url);
   if (!url) return url.error();
   plan.url = *url;
+  auto key = client::read_api_key(a.api_key_file);
+  if (!key) return key.error();
+  plan.url.api_key = std::move(*key);
   const auto objectives = client::parse_objectives(a.goodput);
   if (!objectives) return objectives.error();
   plan.objectives = *objectives;

@@ -176,11 +176,13 @@ bool turn(Line& line, client::ResponseCall& call, const std::string& question, b
 }  // namespace
 
 int chat(const ChatArguments& arguments) {
-  const auto url = client::parse_url(arguments.url);
-  if (!url) {
-    print_error(url.error().message);
+  auto url = client::parse_url(arguments.url);
+  const auto key = client::read_api_key(arguments.api_key_file);
+  if (!url || !key) {
+    print_error((url ? key.error() : url.error()).message);
     return exit_usage;
   }
+  url->api_key = *key;
   client::ResponseCall call;
   call.model = arguments.model;
   call.instructions = arguments.instructions;

@@ -31,8 +31,9 @@ int serve(const ServeArguments& arguments);
 
 struct ChatArguments {
   std::string url;
-  std::string model;         ///< empty: the first that the service has
-  std::string instructions;  ///< the system message; empty: none
+  std::filesystem::path api_key_file;  ///< empty: no key is sent
+  std::string model;                   ///< empty: the first that the service has
+  std::string instructions;            ///< the system message; empty: none
   std::int64_t max_tokens = 0;
   double temperature = -1;  ///< below 0: the service's default
 };
@@ -50,6 +51,7 @@ struct TraceArguments {
 
 struct BenchArguments {
   std::string url;
+  std::filesystem::path api_key_file;  ///< empty: no key is sent
   std::string model;
   std::string rate = "1";  ///< requests per second, or "inf"
   std::size_t num_requests = 100;

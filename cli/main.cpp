@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -74,11 +75,14 @@ Command add_serve(CLI::App& root) {
           }};
 }
 
+constexpr auto api_key_help = "Holds the key to send, on its first line that is no comment";
+
 Command add_chat(CLI::App& root) {
   auto* app = root.add_subcommand("chat", "Talk to a service in the terminal");
   const auto arguments = std::make_shared<ChatArguments>();
   arguments->url = default_url;
   app->add_option("--url", arguments->url, "Of the service")->capture_default_str();
+  app->add_option("--api-key-file", arguments->api_key_file, api_key_help);
   app->add_option("--model", arguments->model, "Its name; default: the one the service has");
   app->add_option("--instructions", arguments->instructions, "The system message");
   app->add_option("--max-tokens", arguments->max_tokens, "Longest answer; default: the service's")
@@ -135,6 +139,7 @@ Command add_bench(CLI::App& root) {
   auto& a = *arguments;
   a.url = default_url;
   app->add_option("--url", a.url, "Of the service")->capture_default_str();
+  app->add_option("--api-key-file", a.api_key_file, api_key_help);
   app->add_option("--model", a.model, "Its name; default: the one the service has");
   add_online_options(*app, a);
   app->add_option("--offline-items", a.offline_items, "Offline requests beside the online ones")
@@ -241,6 +246,13 @@ void suggest(int argc, char** argv) {
   }
 }
 
+/// Refused before anything is said about the arguments: the message would repeat the key.
+bool names_a_key(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](std::string_view given) {
+    return given == "--api-key" || given.starts_with("--api-key=");
+  });
+}
+
 int run(int argc, char** argv) {
   CLI::App root("Tandem serves large language models to online and offline callers at once.",
                 "tandem");
@@ -258,6 +270,12 @@ int run(int argc, char** argv) {
     root.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return root.exit(e);
+    if (names_a_key(argc, argv)) {
+      print_error(
+          "--api-key: a key on the command line can be read by every user of this machine; "
+          "put it into a file and name that with --api-key-file");
+      return exit_usage;
+    }
     const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
     print_error(no_command ? "'" + std::string(argv[1]) +
                                  "' is no command; there are serve, chat, bench, replay, tokenize "

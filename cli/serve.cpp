@@ -168,6 +168,7 @@ class Service {
                           const std::filesystem::path& port_file, SteadyClock::time_point began);
   Result<std::unique_ptr<net::Server>> start_server(caf::actor_system& system, Runtime& runtime);
   int end(Runtime& runtime, net::Server& server);
+  void serve_on(net::Server& server) const;
   bool wait_for_calls(const net::Server& server, std::chrono::milliseconds bound) const;
 
   const config::Config& config_;
@@ -238,7 +239,9 @@ int Service::serve_until_stopped(caf::actor_system& system, LoadedModel model,
       options.scheduler.max_sequences, options.scheduler.max_iteration_tokens.value(),
       options.store.data_dir.string(), version_text(), ::getpid(),
       std::chrono::duration<double>(SteadyClock::now() - began).count());
+  notify_manager("READY=1");
   stop_.wait();
+  notify_manager("STOPPING=1");
   return end(runtime, **server);
 }
 
@@ -252,6 +255,15 @@ bool Service::wait_for_calls(const net::Server& server, std::chrono::millisecond
   return true;
 }
 
+/// Not ready, but serving: until the balancer in front has noticed.
+void Service::serve_on(net::Server& server) const {
+  server.announce_drain();
+  const auto until = SteadyClock::now() + config_.drain_delay;
+  while (SteadyClock::now() < until && !stop_.death())
+    std::this_thread::sleep_for(
+        std::min<SteadyClock::duration>(drain_poll, until - SteadyClock::now()));
+}
+
 int Service::end(Runtime& runtime, net::Server& server) {
   if (const auto death = stop_.death()) {
     spdlog::critical("engine_died reason=\"{}\"", *death);
@@ -261,6 +273,7 @@ int Service::end(Runtime& runtime, net::Server& server) {
     spdlog::info("drain_began signal={} calls={} drain_timeout_seconds={}",
                  stop_.signal() == SIGTERM ? "SIGTERM" : "SIGINT", server.active_calls(),
                  static_cast<double>(config_.drain_timeout.count()) / 1000);
+    if (stop_.signal() == SIGTERM) serve_on(server);
     runtime.drain();
     server.begin_drain();
     const bool clean = wait_for_calls(server, config_.drain_timeout);

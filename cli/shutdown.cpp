@@ -3,12 +3,16 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/check.hpp"
@@ -73,6 +77,24 @@ void StopRequest::wait() {
 std::optional<std::string> StopRequest::death() const {
   const std::lock_guard lock(mutex_);
   return death_;
+}
+
+void notify_manager(std::string_view state) {
+  const char* name = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const auto length = name ? std::strlen(name) : 0;
+  if (length == 0 || length >= sizeof address.sun_path || (name[0] != '/' && name[0] != '@'))
+    return;
+  std::memcpy(address.sun_path, name, length);
+  if (name[0] == '@') address.sun_path[0] = '\0';
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+  if (::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL,
+               reinterpret_cast<const sockaddr*>(&address), size) < 0)
+    spdlog::warn("manager_not_notified state={} reason=\"{}\"", state, std::strerror(errno));
+  ::close(fd);
 }
 
 Watchdog::Watchdog(std::chrono::seconds bound, int exit_code)

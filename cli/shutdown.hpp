@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace tandem::cli {
@@ -36,6 +37,10 @@ class StopRequest {
   mutable std::mutex mutex_;
   std::optional<std::string> death_;
 };
+
+/// Tells the service manager (sd_notify(3)) if there is one that listens: $NOTIFY_SOCKET names a
+/// Unix datagram socket, '@' in front of it stands for the abstract namespace. Otherwise nothing.
+void notify_manager(std::string_view state);
 
 /// Ends the process with `exit_code` if it is not destroyed within `bound`.
 class Watchdog {

@@ -5,6 +5,7 @@ find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(SQLite3 REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
 
 # CLI11 2.1 of Debian and CAF 0.17 come without CMake packages.

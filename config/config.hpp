@@ -33,6 +33,7 @@ struct Config {
   net::ServerOptions server;
   LogOptions log;
   std::uint32_t actor_threads = 2;
+  std::chrono::milliseconds drain_delay{5000};
   std::chrono::milliseconds drain_timeout{30000};
 };
 

@@ -128,12 +128,23 @@ std::vector<Key> store_keys() {
 std::vector<Key> network_keys() {
   return {
       text("host", 64, TANDEM_FIELD(server.host),
-           "The IP address to listen on. An address that is not loopback needs insecure as well."),
+           "The IP address to listen on. An address that is not loopback needs api_key_file, or "
+           "insecure."),
       integer("port", 0, 65535, TANDEM_FIELD(server.port),
               "TCP port. 0: any free one, see --port-file."),
-      flag("insecure", TANDEM_FIELD(server.insecure),
-           "Allow a host that others can reach although this version authenticates nobody. Put a "
-           "proxy that does in front."),
+      flag(
+          "insecure", TANDEM_FIELD(server.insecure),
+          "Allow a host that others can reach although nobody is asked for a key. Put a proxy that "
+          "authenticates in front."),
+      path("api_key_file", TANDEM_FIELD(server.api_key_file),
+           "Keys that callers send as Authorization: Bearer KEY, one per line, as they are or as "
+           "sha256: and the hex digits of their digest. Then all but /livez, /readyz and /health "
+           "asks for one. Empty: no key is asked for. A key itself is no option: command lines and "
+           "environments can be read by others."),
+      list("allowed_hosts", 64, TANDEM_FIELD(server.allowed_hosts),
+           "Names in the Host field that a loopback service without keys answers to, besides "
+           "addresses and localhost: against web pages that let their own name resolve to this "
+           "machine. For a proxy that passes its own name on."),
       list("allowed_origins", 64, TANDEM_FIELD(server.allowed_origins),
            "Origins of web pages that may open WebSockets and change things, such as "
            "https://chat.example.org. Programs send no origin and need none."),
@@ -168,6 +179,12 @@ std::vector<Key> network_keys() {
       seconds("websocket_lifetime_seconds", 1000, 604800000,
               TANDEM_FIELD(server.websocket_lifetime),
               "A WebSocket is closed after this time; clients reconnect."),
+      seconds("resume_window_seconds", 0, 86400000, TANDEM_FIELD(server.resume_window),
+              "How long a resumable response outlives its connection, and its events its end. 0: "
+              "no response is resumable."),
+      bytes("resume_buffer_bytes", 1LL << 16, 1LL << 40, TANDEM_FIELD(server.resume_buffer_bytes),
+            "Events of all resumable responses together; beyond it those without a connection are "
+            "given up, the oldest first."),
       bytes("merge_above_bytes", 1024, 1LL << 30, TANDEM_FIELD(server.merge_above_bytes),
             "Unsent to one client: from here on neighbouring deltas are merged."),
       bytes("max_unsent_bytes", 4096, 1LL << 32, TANDEM_FIELD(server.max_unsent_bytes),
@@ -186,8 +203,12 @@ std::vector<Key> process_keys() {
       integer("actor_threads", 1, 64, TANDEM_FIELD(actor_threads),
               "Threads that the actors share; executor and offline queue have their own. More "
               "than a few help nothing."),
+      seconds("drain_delay_seconds", 0, 3600000, TANDEM_FIELD(drain_delay),
+              "After SIGTERM: how long everything is still served while /readyz fails already, so "
+              "that a load balancer can notice. SIGINT (Ctrl-C) does not wait."),
       seconds("drain_timeout_seconds", 0, 86400000, TANDEM_FIELD(drain_timeout),
-              "After SIGTERM: how long running calls may take to finish before they are cut off. "
+              "After that, or SIGINT: how long running calls may take to finish before they are "
+              "cut off. "
               "Batch items go back to the store at once."),
   };
 }

@@ -11,6 +11,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "config/keys.hpp"
+#include "net/api_keys.hpp"
 
 namespace tandem::config {
 namespace {
@@ -144,6 +145,10 @@ void Loader::read_environment(const Environment& environment) {
     const auto found = std::find_if(table.begin(), table.end(),
                                     [&](const Key& key) { return key.variable() == variable; });
     if (found == table.end()) {
+      if (variable == "TANDEM_API_KEY") {
+        problem("environment " + variable, "a key is no option; name a file in api_key_file");
+        continue;
+      }
       result.warnings.push_back("environment " + variable + " is not a key of the configuration");
       continue;
     }
@@ -173,10 +178,13 @@ void check_together(const Config& config, Loader& loader) {
                                       " is not an IP address; 127.0.0.1 is this "
                                       "machine alone, 0.0.0.0 every interface");
   const bool loopback = is_v4 ? (ntohl(v4.s_addr) >> 24) == 127 : IN6_IS_ADDR_LOOPBACK(&v6);
-  if (!loopback && !server.insecure)
+  if (!loopback && !server.insecure && server.api_key_file.empty())
     loader.problem("host", server.host +
-                               " can be reached by others and nobody is authenticated; "
-                               "set insecure: true if that is wanted");
+                               " can be reached by others and nobody is asked for a key; give an "
+                               "api_key_file, or set insecure: true if that is wanted");
+  if (!server.api_key_file.empty())
+    if (const auto keys = net::ApiKeys::load(server.api_key_file); !keys)
+      loader.problem("api_key_file", keys.error().message);
   if (server.merge_above_bytes > server.max_unsent_bytes)
     loader.problem("merge_above_bytes", "must not be larger than max_unsent_bytes");
 }

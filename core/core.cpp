@@ -25,6 +25,11 @@ std::string_view to_string(Errc code) {
     case Errc::cancelled: return "cancelled";
     case Errc::device_failed: return "device_failed";
     case Errc::storage_failed: return "storage_failed";
+    case Errc::invalid_api_key: return "invalid_api_key";
+    case Errc::permission_denied: return "permission_denied";
+    case Errc::response_not_found: return "response_not_found";
+    case Errc::resume_window_expired: return "resume_window_expired";
+    case Errc::stream_limit_reached: return "stream_limit_reached";
     case Errc::internal: return "internal";
   }
   return "unknown";

@@ -25,6 +25,11 @@ enum class Errc : std::uint8_t {
   cancelled,
   device_failed,   ///< the device or its driver reported an error
   storage_failed,  ///< disk full, I/O error, database busy
+  invalid_api_key,        ///< no API key, or one that is not known
+  permission_denied,      ///< understood, and not allowed from there
+  response_not_found,     ///< no such response can be resumed here
+  resume_window_expired,  ///< it could have been, but not any more
+  stream_limit_reached,   ///< one named lane of a WebSocket too many
   internal,
 };
 

@@ -18,6 +18,17 @@ void reply_batch(Exchange& exchange, const Result<store::BatchInfo>& batch) {
     exchange.fail(batch.error());
 }
 
+/// A caller's own Idempotency-Key, or what stands for one: official clients send none, but say
+/// which try it is, so the same body again within the store's ten minutes is the batch that was
+/// made the first time. A first try is always a new batch.
+void add_idempotency(const Exchange& exchange, std::string_view key, std::string_view body,
+                     msg::CreateBatch& create) {
+  const auto& tries = exchange.head.value("x-stainless-retry-count");
+  create.takes_over_key = key.empty() && (tries.empty() || tries == "0");
+  create.idempotency_key =
+      exchange.tenant + (key.empty() ? "/body/" + hex(sha256(body)) : "/key/" + std::string(key));
+}
+
 }  // namespace
 
 asio::awaitable<void> post_batches(Exchange& exchange) {
@@ -37,7 +48,7 @@ asio::awaitable<void> post_batches(Exchange& exchange) {
   create.completion_window = std::move(parsed->completion_window);
   create.window_seconds = parsed->window_seconds;
   create.metadata = std::move(parsed->metadata);
-  create.idempotency_key = std::string(key);
+  add_idempotency(exchange, key, *body, create);
   const auto batch = co_await exchange.services.bridge.ask(std::move(create));
   reply_batch(exchange, batch);
 }

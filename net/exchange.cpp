@@ -23,11 +23,13 @@ std::string_view reason_phrase(int status) {
     case 206: return "Partial Content";
     case 304: return "Not Modified";
     case 400: return "Bad Request";
+    case 401: return "Unauthorized";
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
     case 408: return "Request Timeout";
     case 409: return "Conflict";
+    case 410: return "Gone";
     case 413: return "Content Too Large";
     case 415: return "Unsupported Media Type";
     case 416: return "Range Not Satisfiable";
@@ -72,7 +74,7 @@ std::string refusal(Services& services, const Rejection& why, std::string_view r
   auto code = Errc::invalid_value;
   if (why.status == 413) code = Errc::too_large;
   if (why.status == 503) code = Errc::overloaded;
-  const auto body = api::error_body(error(code, why.message));
+  const auto body = api::error_body(error(code, why.message), why.status);
   auto reply = status_line(why.status);
   add_field(reply, "Content-Type", "application/json");
   add_field(reply, "Content-Length", std::to_string(body.size()));

@@ -31,6 +31,8 @@ class Exchange {
   const RequestHead& head;
   const std::string request_id;         ///< the caller's X-Request-Id, or minted
   std::vector<std::string> parameters;  ///< of the path
+  std::string tenant;                   ///< whose API key came with it; empty where none is asked
+  bool authorized = false;              ///< false: an open route, without a key that is known
 
   // ---- the request's body ----
   /// The whole body, up to options.max_body_bytes. Nothing: too large, malformed or too slow, and

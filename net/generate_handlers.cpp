@@ -121,9 +121,9 @@ asio::awaitable<bool> await_end(Exchange& exchange, const LiveCall& call) {
   co_return !call.error();
 }
 
-asio::awaitable<void> reply_whole(Exchange& exchange, GenerateCall parsed) {
-  CollectedCall call(exchange.services, std::move(parsed), exchange.connection->changed);
-  call.submit(exchange.request_id);
+asio::awaitable<void> reply_whole(Exchange& exchange, api::ParsedCall parsed) {
+  CollectedCall call(exchange.services, std::move(parsed.call), exchange.connection->changed);
+  call.submit(exchange.request_id, exchange.tenant, parsed.num_ignored);
   if (!co_await await_end(exchange, call)) co_return;
   const auto& collected = call.collected();
   if (collected.error()) co_return exchange.fail(*collected.error());
@@ -133,10 +133,10 @@ asio::awaitable<void> reply_whole(Exchange& exchange, GenerateCall parsed) {
       api::reply_body(api::new_reply_head(call.call(), std::time(nullptr)), collected));
 }
 
-asio::awaitable<void> reply_stream(Exchange& exchange, GenerateCall parsed) {
-  StreamedCall call(exchange.services, std::move(parsed), exchange.connection->changed);
+asio::awaitable<void> reply_stream(Exchange& exchange, api::ParsedCall parsed) {
+  StreamedCall call(exchange.services, std::move(parsed.call), exchange.connection->changed);
   ChunkWriter writer(call.call());
-  call.submit(exchange.request_id);
+  call.submit(exchange.request_id, exchange.tenant, parsed.num_ignored);
   co_await stream_reply(exchange, call, writer);
 }
 
@@ -144,9 +144,9 @@ asio::awaitable<void> answer(Exchange& exchange, Endpoint endpoint) {
   auto parsed = co_await read_call(exchange, endpoint);
   if (!parsed) co_return;
   if (parsed->call.stream)
-    co_await reply_stream(exchange, std::move(parsed->call));
+    co_await reply_stream(exchange, std::move(*parsed));
   else
-    co_await reply_whole(exchange, std::move(parsed->call));
+    co_await reply_whole(exchange, std::move(*parsed));
 }
 
 /// A response in one piece is its event stream with all but the final object left out.
@@ -179,10 +179,13 @@ asio::awaitable<void> post_chat_completions(Exchange& exchange) {
 asio::awaitable<void> post_responses(Exchange& exchange) {
   auto parsed = co_await read_call(exchange, Endpoint::responses);
   if (!parsed) co_return;
+  if (parsed->resumable)
+    co_return exchange.fail(
+        error(Errc::unsupported, "'resumable' is for response.create on a WebSocket", "resumable"));
   const bool stream = parsed->call.stream;
   StreamedCall call(exchange.services, std::move(parsed->call), exchange.connection->changed);
   EventWriter writer(call.call(), parsed->echo);
-  call.submit(exchange.request_id);
+  call.submit(exchange.request_id, exchange.tenant, parsed->num_ignored);
   if (stream)
     co_await stream_reply(exchange, call, writer);
   else

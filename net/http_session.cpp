@@ -60,13 +60,15 @@ class HttpSession final : public Session {
   asio::awaitable<std::size_t> await_header(bool first);
   asio::awaitable<bool> serve_one(std::size_t header_bytes);
   asio::awaitable<void> route(Exchange& exchange);
+  bool admit(Exchange& exchange, const Route* route) const;
+  bool begin_upgrade(Exchange& exchange);
   asio::awaitable<bool> finish(Exchange& exchange);
   asio::awaitable<void> refuse(Rejection why);
 
   Services& services_;
   const std::shared_ptr<Connection> connection_;
   std::optional<RequestHead> upgrade_;
-  std::string upgrade_id_;
+  Caller caller_;  ///< of the upgrade
 };
 
 asio::awaitable<void> HttpSession::run() {
@@ -80,7 +82,7 @@ asio::awaitable<void> HttpSession::run() {
     auto socket = connection_->release();
     services_.sessions.erase(this);
     co_await serve_websocket(services_, std::move(socket), std::move(*upgrade_),
-                             std::move(upgrade_id_));
+                             std::move(caller_));
   } else if (!connection_->broken()) {
     co_await connection_->close_gently();
   }
@@ -142,9 +144,50 @@ asio::awaitable<bool> HttpSession::serve_one(std::size_t header_bytes) {
   co_return co_await finish(exchange);
 }
 
+/// Whether the caller may ask at all, before anything is said about what there is. False: answered.
+bool HttpSession::admit(Exchange& exchange, const Route* route) const {
+  const auto& head = exchange.head;
+  const auto& keys = services_.keys;
+  if (keys.empty()) {
+    exchange.authorized = true;
+    if (!services_.on_loopback || host_allowed(head.value("host"), services_.options.allowed_hosts))
+      return true;
+    exchange.fail(error(Errc::permission_denied,
+                        "this Host is none that the service is known by; use an address or "
+                        "localhost, or name the host in allowed_hosts"));
+    return false;
+  }
+  if (auto tenant = keys.tenant_of(head.value("authorization"))) {
+    exchange.tenant = std::move(*tenant);
+    exchange.authorized = true;
+  }
+  if (exchange.authorized || (route != nullptr && route->open)) return true;
+  exchange.fail(error(Errc::invalid_api_key,
+                      head.find("authorization") == nullptr
+                          ? "this service asks for an API key: send Authorization: Bearer KEY"
+                          : "this API key is not known; send Authorization: Bearer KEY"),
+                {{"WWW-Authenticate", "Bearer"}});
+  return false;
+}
+
+bool HttpSession::begin_upgrade(Exchange& exchange) {
+  if (exchange.head.has_body() || !connection_->input().empty()) {
+    exchange.fail(400, Errc::invalid_value, "an upgrade takes no body and waits for its reply");
+    exchange.close_after();
+    return false;
+  }
+  if (services_.draining) {
+    exchange.fail(
+        error(Errc::shutting_down, "the service is shutting down; connect to another instance"));
+    return false;
+  }
+  return true;
+}
+
 asio::awaitable<void> HttpSession::route(Exchange& exchange) {
   const auto& head = exchange.head;
   auto found = find_route(head.method, head.path);
+  if (!admit(exchange, found.route)) co_return;
   if (found.allowed_methods.empty()) {
     exchange.fail(404, Errc::not_found, "nothing is served at " + head.path.substr(0, 256));
     co_return;
@@ -158,21 +201,15 @@ asio::awaitable<void> HttpSession::route(Exchange& exchange) {
   const bool upgrade = is_websocket_upgrade(head) && found.route->pattern == "/v1/responses";
   const bool reads_only = head.method == "GET" || head.method == "HEAD";
   if ((upgrade || !reads_only) && !services_.origin_allowed(head.find("origin"))) {
-    exchange.fail(403, Errc::invalid_value,
-                  "this Origin may not do that; the service's allowed origins name those that may");
+    exchange.fail(
+        error(Errc::permission_denied,
+              "this Origin may not do that; the service's allowed origins name those that may"));
     co_return;
   }
   if (upgrade) {
-    if (head.has_body() || !connection_->input().empty()) {
-      exchange.fail(400, Errc::invalid_value, "an upgrade takes no body and waits for its reply");
-      exchange.close_after();
-    } else if (services_.draining) {
-      exchange.fail(
-          error(Errc::shutting_down, "the service is shutting down; connect to another instance"));
-    } else {
-      upgrade_ = head;
-      upgrade_id_ = exchange.request_id;
-    }
+    if (!begin_upgrade(exchange)) co_return;
+    upgrade_ = head;
+    caller_ = {exchange.request_id, exchange.tenant};
     co_return;
   }
   exchange.parameters = std::move(found.parameters);

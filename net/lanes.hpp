@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
@@ -12,14 +13,17 @@
 #include <string_view>
 
 #include "api/parse.hpp"
-#include "net/live_call.hpp"
+#include "net/response_stream.hpp"
+#include "net/resumables.hpp"
+#include "net/sessions.hpp"
 
 namespace tandem::net {
 
-class Lanes {
+class Lanes final : private Resumables::Holder {
  public:
   /// `wake` is raised when there may be something to write, and outlives the lanes.
-  Lanes(Services& services, std::string connection_id, Signal& wake);
+  Lanes(Services& services, Caller caller, Signal& wake);
+  /// Cancels what runs, except what its client may resume.
   ~Lanes();
   Lanes(const Lanes&) = delete;
   Lanes& operator=(const Lanes&) = delete;
@@ -33,26 +37,37 @@ class Lanes {
   /// to wait is merged.
   void write(std::deque<std::string>& frames, std::size_t max_bytes);
   [[nodiscard]] bool idle() const { return in_flight_ == 0 && errors_.empty(); }
+  /// A response that runs here may be resumed elsewhere.
+  [[nodiscard]] bool resumable() const;
   /// Roughly the memory of what waits to be written.
   [[nodiscard]] std::size_t pending_bytes() const;
   /// When write() has something to do even if nothing is raised: a flex response's wait ends.
   [[nodiscard]] SteadyTime next_deadline() const;
 
  private:
-  struct Response;
-  using Lane = std::deque<std::unique_ptr<Response>>;  ///< the first one runs
+  /// A response, or, until its turn comes, the wish to resume one.
+  struct Entry {
+    ResponseStreamPtr stream;
+    std::string resume_id, event_id;
+    std::int64_t starting_after = -1;
+  };
+  using Lane = std::deque<Entry>;  ///< the first one runs, and has its stream
 
   void on_event(api::CreateResponse event);
   void on_event(api::CancelResponse event);
+  void on_event(api::ResumeResponse event);
   void on_event(api::BadEvent event);
+  void release(const std::string& response_id) override;
+
   void add_error(const Error& reason, std::string_view stream_id, std::string_view event_id);
-  void start(Lane& lane);
-  /// True when the response has ended and all of it is written.
-  bool write_response(Response& response, std::deque<std::string>& frames, std::size_t& bytes,
-                      std::size_t max_bytes);
+  /// Why no response more may come to this connection, or to a lane of that name.
+  std::optional<Error> refusal(const std::string& lane_name);
+  void enqueue(const std::string& lane_name, Entry entry);
+  /// Lets the first one that can, begin; those that cannot become errors. The lane may end empty.
+  void start(const std::string& lane_name, Lane& lane);
 
   Services& services_;
-  const std::string connection_id_;
+  const Caller caller_;
   Signal& wake_;
   std::map<std::string, Lane> lanes_;  ///< by stream_id; "" is the lane without a name
   std::set<std::string> names_;        ///< of all lanes there ever were

@@ -19,10 +19,11 @@ std::size_t memory_of(const api::Delta& delta) {
 }  // namespace
 
 LiveCall::LiveCall(Services& services, GenerateCall call, Signal& wake)
-    : services_(services), wake_(wake), call_(std::move(call)) {}
+    : services_(services), wake_(&wake), call_(std::move(call)) {}
 
-void LiveCall::submit(std::string request_id) {
-  subscription_ = services_.bridge.submit({call_, {}, std::move(request_id)}, *this);
+void LiveCall::submit(std::string request_id, std::string tenant, std::uint32_t ignored) {
+  msg::Submit submission{call_, std::move(tenant), std::move(request_id), ignored};
+  subscription_ = services_.bridge.submit(std::move(submission), *this);
 }
 
 void LiveCall::cancel() {
@@ -36,7 +37,7 @@ void LiveCall::on_accepted(const msg::Accepted& accepted_choices) {
   choices_ = accepted_choices.choices;
   accepted();
   if (cancelled_) cancel();
-  wake_.raise();
+  wake_->raise();
 }
 
 void LiveCall::on_event(const TokenEvent& event) {
@@ -46,7 +47,7 @@ void LiveCall::on_event(const TokenEvent& event) {
 
 void LiveCall::fail(const Error& reason) {
   if (!error_ && !done()) error_ = reason;
-  wake_.raise();
+  wake_->raise();
 }
 
 void CollectedCall::accepted() {

@@ -24,8 +24,10 @@ class LiveCall : private TokenListener {
   LiveCall(const LiveCall&) = delete;
   LiveCall& operator=(const LiveCall&) = delete;
 
-  /// To request intake.
-  void submit(std::string request_id);
+  /// To request intake, in the name of a tenant; `ignored` fields of the call were not understood.
+  void submit(std::string request_id, std::string tenant, std::uint32_t ignored);
+  /// Another one to be raised from now on.
+  void rewire(Signal& wake) { wake_ = &wake; }
   /// Asks the engine to end it; the end still comes as an event.
   void cancel();
 
@@ -50,10 +52,10 @@ class LiveCall : private TokenListener {
   void on_accepted(const msg::Accepted& accepted) final;
   void on_refused(const Error& reason) final { fail(reason); }
   void on_event(const TokenEvent& event) final;
-  void on_delivered() final { wake_.raise(); }
+  void on_delivered() final { wake_->raise(); }
   void on_failed(const Error& reason) final { fail(reason); }
 
-  Signal& wake_;
+  Signal* wake_;
   const GenerateCall call_;
   std::vector<AcceptedChoice> choices_;
   std::unique_ptr<Bridge::Subscription> subscription_;

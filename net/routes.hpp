@@ -18,6 +18,7 @@ struct Route {
   std::string_view pattern;
   boost::asio::awaitable<void> (*handle)(Exchange&);
   bool head = false;
+  bool open = false;  ///< answered without an API key; every other route asks for one
 };
 
 std::span<const Route> all_routes();

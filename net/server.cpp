@@ -11,6 +11,7 @@
 #include <future>
 #include <optional>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <thread>
 #include <vector>
 
@@ -99,13 +100,24 @@ Result<tcp::endpoint> endpoint_of(const ServerOptions& options) {
   if (failed)
     return error(Errc::invalid_value,
                  "'" + options.host + "' is not an IP address; use for example 127.0.0.1", "host");
-  if (!address.is_loopback() && !options.insecure)
+  if (!address.is_loopback() && !options.insecure && options.api_key_file.empty())
     return error(Errc::invalid_value,
                  "listening on " + options.host +
-                     " would offer the service to the network, and nobody is authenticated yet; "
-                     "use 127.0.0.1 behind a proxy that authenticates, or set insecure",
+                     " would offer the service to the network, and nobody is asked for a key; "
+                     "give an api_key_file, use 127.0.0.1 behind a proxy that authenticates, or "
+                     "set insecure",
                  "host");
   return tcp::endpoint(address, options.port);
+}
+
+Result<ApiKeys> load_keys(const ServerOptions& options) {
+  if (options.api_key_file.empty()) return ApiKeys();
+  auto keys = ApiKeys::load(options.api_key_file);
+  struct stat facts {};
+  if (keys && ::stat(options.api_key_file.c_str(), &facts) == 0 && (facts.st_mode & 077) != 0)
+    spdlog::warn("api_key_file_open path=\"{}\" effect=\"other users of this machine may read it\"",
+                 options.api_key_file.string());
+  return keys;
 }
 
 }  // namespace
@@ -158,6 +170,7 @@ asio::awaitable<void> Server::State::close_sessions() {
       if (services->sessions.contains(session)) act(*session);
   };
   services->draining = true;
+  services->resumables.close();
   services->bridge.close();
   each([](Session& session) { session.drain(); });
   asio::steady_timer pause(*io);
@@ -176,13 +189,18 @@ Result<std::unique_ptr<Server>> Server::start(caf::actor_system& system, ServerO
                                               ServerParts parts) {
   const auto endpoint = endpoint_of(options);
   if (!endpoint) return endpoint.error();
+  auto keys = load_keys(options);
+  if (!keys) return keys.error();
   auto state = std::make_unique<State>(system, std::move(options), parts);
+  state->services->keys = std::move(*keys);
+  state->services->on_loopback = endpoint->address().is_loopback();
   auto acceptor = listen(*state->io, *endpoint);
   if (!acceptor) return acceptor.error();
   error_code failed;
   state->acceptor.emplace(std::move(*acceptor));
   state->endpoint = state->acceptor->local_endpoint(failed);
   asio::co_spawn(*state->io, state->accept_connections(), log_thrown);
+  asio::co_spawn(*state->io, state->services->resumables.run(), log_thrown);
   std::packaged_task<void()> run([io = state->io] { io->run(); });
   state->thread_ended = run.get_future();
   state->thread = std::thread(std::move(run));
@@ -198,10 +216,16 @@ std::uint64_t Server::active_calls() const {
   return state_->services ? state_->services->active_calls.load() : 0;
 }
 
+void Server::announce_drain() {
+  if (state_->stopped) return;
+  asio::post(*state_->io, [state = state_.get()] { state->services->leaving = true; });
+}
+
 void Server::begin_drain() {
   if (state_->stopped) return;
   asio::post(*state_->io, [state = state_.get()] {
     state->services->draining = true;
+    state->services->resumables.close();  // nobody can come back for them
     const std::vector<Session*> all(state->services->sessions.begin(),
                                     state->services->sessions.end());
     for (auto* session : all)

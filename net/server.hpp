@@ -7,6 +7,7 @@
 #include <caf/actor_system.hpp>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,8 +22,12 @@ namespace tandem::net {
 struct ServerOptions {
   std::string host = "127.0.0.1";  ///< an address, not a name
   std::uint16_t port = 8000;       ///< 0: any free one, see Server::port()
-  /// Allows a host that is not loopback although nobody is authenticated yet.
+  /// Allows a host that is not loopback although nobody is asked for a key.
   bool insecure = false;
+  std::filesystem::path api_key_file;  ///< see net/api_keys.hpp; empty: no key is asked for
+  /// Besides addresses and localhost: names under which a loopback service without keys may be
+  /// addressed.
+  std::vector<std::string> allowed_hosts;
   /// Values of the Origin header that may open WebSockets and change things; no header is fine.
   std::vector<std::string> allowed_origins;
 
@@ -44,6 +49,9 @@ struct ServerOptions {
   std::chrono::milliseconds websocket_ping{20000};  ///< silent for twice as long: dead
   std::chrono::milliseconds websocket_lifetime{3600000};
 
+  std::chrono::milliseconds resume_window{120000};  ///< 0: no response can be resumed
+  std::uint64_t resume_buffer_bytes = 64ULL << 20;  ///< events of all resumable responses
+
   std::uint64_t merge_above_bytes = 256ULL << 10;  ///< unsent: adjacent deltas are merged
   std::uint64_t max_unsent_bytes = 4ULL << 20;     ///< unsent: the call is cancelled
 };
@@ -61,7 +69,8 @@ struct ServerParts {
 class Server {
  public:
   /// Binds, listens and serves. Fails with the address and what to do about it if the address
-  /// cannot be bound, or if it is not loopback and `insecure` is not set.
+  /// cannot be bound, or if it is not loopback and there are neither keys nor `insecure`; with the
+  /// file and line if the keys cannot be read.
   static Result<std::unique_ptr<Server>> start(caf::actor_system& system, ServerOptions options,
                                                ServerParts parts);
   /// As stop().
@@ -75,6 +84,9 @@ class Server {
   /// Calls (HTTP or WebSocket) that are being answered now, to the last byte. Any thread.
   [[nodiscard]] std::uint64_t active_calls() const;
 
+  /// /readyz fails from now on and everything else goes on: for the balancer in front to notice
+  /// before calls are refused. Any thread.
+  void announce_drain();
   /// /readyz fails from now on, connections close after the reply they wait for, WebSockets close
   /// with 1001 when their responses are done. New calls are for intake to refuse. Any thread.
   void begin_drain();

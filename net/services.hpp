@@ -8,10 +8,14 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "actors/served_model.hpp"
+#include "net/api_keys.hpp"
 #include "net/bridge.hpp"
+#include "net/resumables.hpp"
 #include "net/server.hpp"
 
 namespace tandem::net {
@@ -37,7 +41,8 @@ struct Services {
         model(parts.model),
         metrics_text(parts.metrics_text),
         not_ready_reason(parts.not_ready_reason),
-        version(parts.version) {}
+        version(parts.version),
+        resumables(io, options) {}
 
   boost::asio::io_context& io;
   const ServerOptions options;
@@ -46,7 +51,11 @@ struct Services {
   const std::function<std::string()> metrics_text;
   const std::function<std::string()> not_ready_reason;
   const std::string version;
+  Resumables resumables;
+  ApiKeys keys;
+  bool on_loopback = true;  ///< the address that is listened on
 
+  bool leaving = false;  ///< not ready any more, though everything is still served
   bool draining = false;
   std::unordered_set<Session*> sessions;
   std::atomic<std::uint64_t> active_calls{0};
@@ -61,6 +70,11 @@ struct Services {
     return false;
   }
 };
+
+/// Names a Host field may have where nobody is asked for a key and only this machine can call: a
+/// web page that had its own name resolve to 127.0.0.1 (DNS rebinding) sends that name. Addresses
+/// cannot be rebound. `host` as sent, with or without a port.
+bool host_allowed(std::string_view host, const std::vector<std::string>& allowed);
 
 /// Counts one call as active while it is answered.
 class ActiveCall {

@@ -12,9 +12,14 @@ namespace tandem::net {
 
 boost::asio::awaitable<void> serve_http(Services& services, boost::asio::ip::tcp::socket socket);
 
+/// Who sent a request, and what it is called in logs.
+struct Caller {
+  std::string request_id, tenant;
+};
+
 /// `head` asked for the upgrade and was let through.
 boost::asio::awaitable<void> serve_websocket(Services& services,
                                              boost::asio::ip::tcp::socket socket, RequestHead head,
-                                             std::string request_id);
+                                             Caller caller);
 
 }  // namespace tandem::net

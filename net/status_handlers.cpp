@@ -28,13 +28,15 @@ asio::awaitable<void> get_livez(Exchange& exchange) {
 
 asio::awaitable<void> get_readyz(Exchange& exchange) {
   auto& services = exchange.services;
-  const std::string draining = services.draining ? "the service is shutting down" : "";
+  const bool ends = services.draining || services.leaving;
+  const std::string draining = ends ? "the service is shutting down" : "";
   const auto engine = services.not_ready_reason ? services.not_ready_reason() : std::string();
   const auto probe = co_await services.bridge.ask(msg::ProbeStore{}, std::chrono::seconds(2));
   const auto store = probe ? std::string() : probe.error().message;
   const bool ready = draining.empty() && engine.empty() && store.empty();
   std::string text = ready ? "ok\n" : "not ready\n";
-  if (!ready || exchange.head.query.starts_with("verbose")) {
+  // Reasons may name folders: not for those who have no key.
+  if (exchange.authorized && (!ready || exchange.head.query.starts_with("verbose"))) {
     add_check(text, "draining", draining);
     add_check(text, "engine", engine);
     add_check(text, "store", store);

@@ -1,5 +1,5 @@
 // The Responses protocol (net/lanes.hpp) over a WebSocket: one coroutine reads, one writes. The
-// reader's end is the connection's end, and cancels all its responses.
+// reader's end is the connection's end, and cancels its responses, except what may be resumed.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -33,12 +33,12 @@ http::request<http::empty_body> upgrade_request(const RequestHead& head) {
 
 class WsSession final : public Session, public std::enable_shared_from_this<WsSession> {
  public:
-  WsSession(Services& services, tcp::socket socket, std::string connection_id)
+  WsSession(Services& services, tcp::socket socket, Caller caller)
       : services_(services),
-        id_(std::move(connection_id)),
+        id_(caller.request_id),
         stream_(std::move(socket)),
         changed_(services.io),
-        lanes_(std::in_place, services, id_, changed_) {
+        lanes_(std::in_place, services, std::move(caller), changed_) {
     services_.sessions.insert(this);
   }
   ~WsSession() { services_.sessions.erase(this); }
@@ -106,7 +106,7 @@ asio::awaitable<void> WsSession::run(const RequestHead& head) {
         if (thrown) self->abort();
       });
   co_await read_messages();
-  lanes_.reset();  // cancels what still runs
+  lanes_.reset();  // cancels what still runs and is not resumable
   changed_.raise();
   spdlog::debug("websocket_closed request_id={}", id_);
 }
@@ -156,7 +156,9 @@ asio::awaitable<void> WsSession::write_messages() {
       co_return abort();
     if (too_slow()) {
       if (writing_) co_return abort();
-      close(websocket::close_code::policy_error, "too much is left unread");
+      close(lanes_->resumable() ? websocket::close_code::try_again_later
+                                : websocket::close_code::policy_error,
+            "too much is left unread");
       lanes_.reset();  // the engine does not wait for the closing handshake
     } else if (!writing_ && !frames_.empty()) {
       start_writing();
@@ -191,9 +193,8 @@ void WsSession::start_writing() {
 }  // namespace
 
 asio::awaitable<void> serve_websocket(Services& services, tcp::socket socket, RequestHead head,
-                                      std::string request_id) {
-  const auto session =
-      std::make_shared<WsSession>(services, std::move(socket), std::move(request_id));
+                                      Caller caller) {
+  const auto session = std::make_shared<WsSession>(services, std::move(socket), std::move(caller));
   co_await session->run(head);
 }
 

@@ -45,7 +45,8 @@ esac
 programs=(g++:build-essential make:build-essential cmake:cmake ninja:ninja-build ccache:ccache
   mold:mold git:git curl:curl python3:python3)
 libraries=("${boost:-libboost-dev}" libcaf-dev libspdlog-dev libfmt-dev catch2 libyaml-cpp-dev
-  libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev libicu-dev libsentencepiece-dev)
+  libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev libicu-dev libsentencepiece-dev
+  libssl-dev)
 ((tests)) && programs+=(node:nodejs npm:npm)
 
 missing=()
@@ -67,7 +68,7 @@ mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed '/^$/d' | sort -u)
 if [[ -z $boost ]]; then
   headers=(boost/asio.hpp caf/actor_system.hpp spdlog/spdlog.h fmt/core.h catch2/catch.hpp
     yaml-cpp/yaml.h CLI/CLI.hpp prometheus/registry.h sqlite3.h pcre2.h unicode/normalizer2.h
-    sentencepiece_processor.h)
+    sentencepiece_processor.h openssl/evp.h)
   if command -v g++ >/dev/null; then
     for header in "${headers[@]}"; do
       echo "#if !__has_include(<$header>)
@@ -81,8 +82,8 @@ deps.sh: this is '$distribution'; only Debian 12 and Ubuntu 24.04 are known.
   Not found: ${missing[*]}
   Install by hand: a C++20 compiler (GCC 12 or later), CMake 3.25, ninja, ccache, mold, git, curl,
   python3, and the development files of Boost 1.81, CAF 0.17, spdlog, fmt, Catch2 2.13, yaml-cpp,
-  CLI11, prometheus-cpp, SQLite 3, PCRE2, ICU and SentencePiece; for the tests also python3-venv,
-  Node 20 and npm.
+  CLI11, prometheus-cpp, SQLite 3, PCRE2, ICU, SentencePiece and OpenSSL; for the tests also
+  python3-venv, Node 20 and npm.
 TEXT
     fail "nothing was installed"
   fi

@@ -62,7 +62,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 "$tandem" serve --config config/quickstart.yaml --port 0 --port-file "$folder/port" \
-  --data-dir "$folder/data" >"$log" 2>&1 &
+  --data-dir "$folder/data" --drain-delay-seconds 0 >"$log" 2>&1 &
 service=$!
 
 # Ready within 60 s, or not at all.

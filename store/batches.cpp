@@ -189,7 +189,7 @@ void settle_batch(Transaction& change, std::int64_t batch, UnixSeconds now) {
 Result<BatchInfo> Store::create_batch(const NewBatch& batch, UnixSeconds now) {
   const auto request = fingerprint(batch);
   Transaction change(state_->database, Kind::write);
-  if (!batch.idempotency_key.empty()) {
+  if (!batch.idempotency_key.empty() && !batch.takes_over_key) {
     std::string first;
     {
       auto rows = change.query(

@@ -117,6 +117,8 @@ struct NewBatch {
   std::int64_t window_seconds = 86400;
   std::map<std::string, std::string> metadata;
   std::string idempotency_key;  ///< empty: none
+  /// The key stands for this batch from now on, and not for one that came with it earlier.
+  bool takes_over_key = false;
 };
 struct BatchPage {
   std::vector<BatchInfo> batches;
@@ -229,7 +231,8 @@ class Store {
 
   // ---- batches ----
   /// Errors: invalid_value (param "input_file_id") if there is no such file or its purpose is not
-  /// "batch". The same idempotency key with equal fields within ten minutes gives the first batch.
+  /// "batch". The same idempotency key with equal fields within ten minutes gives the first batch,
+  /// unless takes_over_key.
   Result<BatchInfo> create_batch(const NewBatch& batch, UnixSeconds now);
   Result<BatchInfo> get_batch(const std::string& id);
   /// Newest first. Errors: invalid_value with param "after".

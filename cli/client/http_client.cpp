@@ -129,6 +129,8 @@ asio::awaitable<void> Exchange::write() {
   message.version(11);
   message.set(http::field::host, state.url.authority());
   message.set(http::field::user_agent, "tandem-client");
+  if (!state.url.api_key.empty())
+    message.set(http::field::authorization, "Bearer " + state.url.api_key);
   if (!request.body.empty()) message.set(http::field::content_type, request.content_type);
   message.body() = request.body;
   message.prepare_payload();
@@ -289,6 +291,11 @@ asio::awaitable<void> run_socket(SocketPtr state) {
   beast::get_lowest_layer(socket).expires_never();
   socket.set_option(beast::websocket::stream_base::timeout::suggested(beast::role_type::client));
   socket.read_message_max(max_message_bytes);
+  if (!state->url.api_key.empty())
+    socket.set_option(beast::websocket::stream_base::decorator(
+        [key = state->url.api_key](beast::websocket::request_type& request) {
+          request.set(http::field::authorization, "Bearer " + key);
+        }));
   beast::websocket::response_type answer;
   co_await socket.async_handshake(answer, state->url.authority(), state->url.prefix + state->target,
                                   into(failure));

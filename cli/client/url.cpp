@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fstream>
 
 namespace tandem::client {
 namespace {
@@ -33,6 +34,17 @@ Error wrong(std::string_view text, const std::string& why) {
 std::string Url::authority() const {
   const bool v6 = host.find(':') != std::string::npos;
   return (v6 ? "[" + host + "]" : host) + ":" + port;
+}
+
+Result<std::string> read_api_key(const std::filesystem::path& file) {
+  if (file.empty()) return std::string();
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+    if (!line.empty() && line.front() != '#') return line;
+  }
+  return error(Errc::invalid_value, file.string() + ": no API key can be read there",
+               "api_key_file");
 }
 
 Result<Url> parse_url(std::string_view text) {

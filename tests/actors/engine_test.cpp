@@ -152,6 +152,19 @@ TEST_CASE("more than max_online_requests at once is overload, and room comes bac
   CHECK(engine.submit(engine.call(10, 4))->value->value.has_value());
 }
 
+TEST_CASE_METHOD(EngineFixture,
+                 "calls are counted by what they ask for, unknown fields by number") {
+  auto answer =
+      tests::ask<AcceptedReply>(virtual_time, runtime->intake(),
+                                msg::SubmitTo{{.call = call(10, 4), .ignored_fields = 3}, sink});
+  virtual_time.run();
+  submit(call(10, 8));
+  const auto text = runtime->metrics().text();
+  CHECK(text.find("\ntandem_ignored_fields_total 3\n") != std::string::npos);
+  CHECK(text.find("\ntandem_request_params_max_tokens_sum 12\n") != std::string::npos);
+  CHECK(text.find("\ntandem_request_params_n_count 2\n") != std::string::npos);
+}
+
 TEST_CASE_METHOD(EngineFixture, "draining refuses new calls and finishes the running ones") {
   submit(call(10, 50));
   runtime->drain();

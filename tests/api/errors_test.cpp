@@ -30,12 +30,18 @@ const Row rows[] = {
     {Errc::not_found, 404, "not_found_error", "not_found", true},
     {Errc::conflict, 409, "conflict_error", "conflict", true},
     {Errc::too_large, 413, "invalid_request_error", "request_too_large", true},
-    {Errc::overloaded, 503, "server_error", "server_overloaded", false},
+    {Errc::overloaded, 429, "rate_limit_error", "server_overloaded", false},
     {Errc::resource_unavailable, 429, "rate_limit_error", "resource_unavailable", false},
     {Errc::shutting_down, 503, "server_error", "shutting_down", false},
     {Errc::cancelled, 499, "invalid_request_error", "cancelled", true},
     {Errc::device_failed, 500, "server_error", "engine_restarted", false},
     {Errc::storage_failed, 503, "server_error", "storage_failed", false},
+    {Errc::invalid_api_key, 401, "authentication_error", "invalid_api_key", true},
+    {Errc::permission_denied, 403, "permission_error", "permission_denied", true},
+    {Errc::response_not_found, 404, "not_found_error", "response_not_found", true},
+    {Errc::resume_window_expired, 410, "invalid_request_error", "resume_window_expired", true},
+    {Errc::stream_limit_reached, 400, "invalid_request_error", "websocket_stream_limit_reached",
+     true},
     {Errc::internal, 500, "server_error", "internal_error", false},
 };
 
@@ -77,7 +83,7 @@ TEST_CASE("the error event of the WebSocket echoes what ids there are") {
   const auto reason = error(Errc::overloaded, "full");
   const auto whole = object_of(websocket_error(reason, "lane", "e1"));
   CHECK(whole.at("type") == "error");
-  CHECK(whole.at("status") == 503);
+  CHECK(whole.at("status") == 429);
   CHECK(whole.at("stream_id") == "lane");
   CHECK(whole.at("error").at("event_id") == "e1");
   CHECK(missing_keys("Error", whole.at("error").as_object()).empty());

@@ -47,6 +47,34 @@ TEST_CASE("response.cancel names a response") {
             .reason.param == "response_id");
 }
 
+TEST_CASE("response.resume names a response and the last event that arrived") {
+  const auto result = event(
+      R"({"type":"response.resume","response_id":"resp_1","starting_after":7,"event_id":"e"})");
+  REQUIRE(std::holds_alternative<ResumeResponse>(result));
+  CHECK(std::get<ResumeResponse>(result).response_id == "resp_1");
+  CHECK(std::get<ResumeResponse>(result).starting_after == 7);
+  CHECK(std::get<ResumeResponse>(result).event_id == "e");
+  const auto whole = event(R"({"type":"response.resume","response_id":"resp_1"})");
+  CHECK(std::get<ResumeResponse>(whole).starting_after == -1);
+  CHECK(refused(R"({"type":"response.resume","starting_after":1})").reason.param == "response_id");
+  for (const auto* wrong : {"-2", "2147483648", "1.5", "\"1\""})
+    CHECK(refused(R"({"type":"response.resume","response_id":"r","starting_after":)" +
+                  std::string(wrong) + "}")
+              .reason.param == "starting_after");
+}
+
+TEST_CASE("only response.create can ask to be resumable") {
+  const auto parsed = [](const std::string& more) {
+    return event(R"({"type":"response.create","model":"demo","input":"Hi")" + more + "}");
+  };
+  CHECK_FALSE(std::get<CreateResponse>(parsed("")).parsed.resumable);
+  const auto asked = std::get<CreateResponse>(parsed(R"(,"resumable":true)"));
+  CHECK(asked.parsed.resumable);
+  CHECK(asked.parsed.num_ignored == 0);
+  CHECK(refused(R"({"type":"response.create","model":"demo","input":"Hi","resumable":1})")
+            .reason.param == "resumable");
+}
+
 TEST_CASE("a refused event keeps the ids that could be read") {
   const auto bad = refused(R"({"type":"response.create","stream_id":"left","event_id":"e1",
       "model":"demo","input":"Hi","temperature":3})");

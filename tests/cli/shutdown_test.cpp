@@ -2,13 +2,18 @@
 // own, since it is about signals and exit codes. And the JSON form of log lines.
 #include "cli/shutdown.hpp"
 
+#include <array>
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/logging.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 using namespace tandem::cli;
 
@@ -47,6 +52,26 @@ TEST_CASE("the engine's death wakes it from another thread, and the first reason
           actor.join();
           return stop.signal() == 0 && stop.death() == "first" ? 0 : 1;
         }) == 0);
+}
+
+TEST_CASE("the service manager is told over its socket, if there is one") {
+  tandem::tests::TemporaryFolder folder;
+  const auto path = (folder.path() / "notify").string();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  REQUIRE(path.size() < sizeof address.sun_path);
+  path.copy(address.sun_path, path.size());
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM, 0);
+  REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  ::unsetenv("NOTIFY_SOCKET");
+  notify_manager("nobody hears this");
+  ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  notify_manager("READY=1");
+  ::unsetenv("NOTIFY_SOCKET");
+  std::array<char, 64> text{};
+  const auto size = ::recv(fd, text.data(), text.size(), MSG_DONTWAIT);
+  CHECK(std::string(text.data(), size > 0 ? static_cast<std::size_t>(size) : 0) == "READY=1");
+  ::close(fd);
 }
 
 TEST_CASE("a second signal ends the process at once with 1") {

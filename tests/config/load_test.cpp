@@ -171,7 +171,16 @@ TEST_CASE("a TANDEM_ variable that is no key is a warning") {
   CHECK(result->warnings[0].find("TANDEM_SERVICE_HOST") != std::string::npos);
 }
 
+TEST_CASE("a key in the environment is refused: it would be taken for protection") {
+  Given given("model: m\n");
+  given.sources.environment = {{"TANDEM_API_KEY", "sk-secret"}};
+  const auto why = given.refused();
+  CHECK(why.find("api_key_file") != std::string::npos);
+  CHECK(why.find("sk-secret") == std::string::npos);
+}
+
 TEST_CASE("values are checked together") {
+  CHECK(Given("model: m\napi_key_file: none\n").refused().find("api_key_file") == 0);
   CHECK(Given("port: 1\n").refused().find("model: must name") == 0);
   CHECK(Given("model: m\nhost: localhost\n").refused().find("not an IP address") !=
         std::string::npos);

@@ -83,7 +83,7 @@ def test_usage():
         "'many'",
         env={"TANDEM_MAX_SEQUENCES": "many"},
     )
-    expect(["serve", "--model", "m", "--host", "0.0.0.0"], USAGE, "insecure: true")
+    expect(["serve", "--model", "m", "--host", "0.0.0.0"], USAGE, "insecure: true", "api_key_file")
     expect(["serve", "--model", DEMO_MODEL, "--device", "cuda"], USAGE, "not part of this version")
     expect(
         ["serve", "--config", "/nonexistent/tandem.yaml"],
@@ -266,7 +266,7 @@ def stream(port, max_tokens):
     ).encode()
     connection = socket.create_connection(("127.0.0.1", port))
     connection.sendall(
-        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body) + body
     )
     return connection, connection.recv(4096)
@@ -297,6 +297,15 @@ def test_drain():
         rest = read_rest(connection)
         assert b"data: [DONE]" not in rest
         assert service.process.wait(30) == OK
+    # Before it refuses anything it says that it is not ready.
+    with Service(BINARY, drain_delay_seconds="600") as service:
+        service.process.send_signal(signal.SIGTERM)
+        while service.status("/readyz") != 503:
+            pass
+        body = {"model": MODEL_NAME, "prompt": "Tell me", "max_tokens": 2}
+        assert service.json("POST", "/v1/completions", body)["choices"]
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(30) == FAILED
     # A second signal ends it at once.
     with Service(BINARY, threads="1") as service:
         connections = [stream(service.port, 1900)[0] for _ in range(8)]

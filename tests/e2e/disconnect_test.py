@@ -92,7 +92,7 @@ def a_plain_call_whose_client_leaves_is_cancelled_too(binary):
         connection = socket.create_connection(("127.0.0.1", service.port))
         connection.sendall(
             (
-                f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n"
             ).encode()
             + body

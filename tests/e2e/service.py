@@ -24,7 +24,7 @@ class Service:
         self.binary = binary
         self.owns_data = data_dir is None
         self.data_dir = pathlib.Path(data_dir or tempfile.mkdtemp(prefix="tandem-e2e-"))
-        self.options = options
+        self.options = {"drain_delay_seconds": 0, **options}
         self.process = None
         self.port = None
         self.log = self.data_dir.parent / (self.data_dir.name + ".log")

@@ -140,6 +140,11 @@ std::vector<RequestId> FakeEngine::ids(std::size_t index) {
   return calls_.at(index).ids;
 }
 
+bool FakeEngine::is_cancelled(RequestId id) {
+  std::lock_guard lock(mutex_);
+  return cancelled_.contains(id);
+}
+
 std::size_t FakeEngine::num_calls() {
   std::lock_guard lock(mutex_);
   return calls_.size();
@@ -247,7 +252,8 @@ struct FakeQueueBehaviour {
         },
         [fake](const msg::CreateBatch& create) -> msg::Reply<store::BatchInfo> {
           std::lock_guard lock(fake->mutex_);
-          if (!create.idempotency_key.empty() && fake->by_key_.contains(create.idempotency_key))
+          if (!create.takes_over_key && !create.idempotency_key.empty() &&
+              fake->by_key_.contains(create.idempotency_key))
             return {fake->batches_[fake->by_key_[create.idempotency_key]]};
           if (!fake->files_.contains(create.input_file_id))
             return {error(Errc::not_found, "no such file", "input_file_id")};

@@ -47,6 +47,7 @@ class FakeEngine {
             TokenId token = 0, std::optional<Error> reason = std::nullopt);
   /// Blocks until that request was cancelled; false after 20 s.
   bool wait_for_cancel(RequestId id);
+  bool is_cancelled(RequestId id);
   std::size_t num_calls();
 
  private:

@@ -198,4 +198,27 @@ TEST_CASE("a batch is created once per Idempotency-Key, read, listed and cancell
             .status == 404);
 }
 
+TEST_CASE("a client that tries again after a lost reply gets the batch of its first try") {
+  Service service;
+  const auto uploaded = service.ask(upload(field("purpose", "batch") + file("{}") + "--XX--"));
+  const auto body = [&](const std::string& job) {
+    return R"({"input_file_id":")" + id_of(uploaded) +
+           R"(","endpoint":"/v1/completions","completion_window":"24h","metadata":{"job":")" + job +
+           R"("}})";
+  };
+  const auto create = [&](const std::string& job, const std::string& tries) {
+    return id_of(
+        service.ask(post("/v1/batches", body(job), "x-stainless-retry-count: " + tries + "\r\n")));
+  };
+  const auto first = create("a", "0");
+  CHECK(create("a", "1") == first);
+  CHECK(create("a", "2") == first);
+  const auto second = create("a", "0");  // the same again, on purpose
+  CHECK(second != first);
+  CHECK(create("a", "1") == second);
+  CHECK(create("b", "1") != second);  // another body: its first try never arrived
+  const auto plain = id_of(service.ask(post("/v1/batches", body("a"))));
+  CHECK(plain != second);
+}
+
 }  // namespace tandem::tests

@@ -129,7 +129,7 @@ TEST_CASE("refusals have a status of their own, streamed or not") {
   for (const auto& [path, body] :
        {std::pair{"/v1/completions", completion}, std::pair{"/v1/chat/completions", chat_stream}}) {
     const auto overloaded = ask(Errc::overloaded, path, body);
-    CHECK(overloaded.status == 503);
+    CHECK(overloaded.status == 429);
     const auto wait = std::stoi(overloaded.fields.at("retry-after"));
     CHECK((wait >= 1 && wait <= 120));
     CHECK_FALSE(overloaded.fields.contains("x-should-retry"));

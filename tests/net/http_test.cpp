@@ -239,6 +239,7 @@ TEST_CASE("a server that cannot listen says where, and what to do") {
   const auto open = net::Server::start(service.system, options, service.parts());
   REQUIRE(open.has_error());
   CHECK(open.error().message.find("insecure") != std::string::npos);
+  CHECK(open.error().message.find("api_key_file") != std::string::npos);
   options.insecure = true;
   CHECK(net::Server::start(service.system, options, service.parts()).has_value());
   options.host = "not an address";

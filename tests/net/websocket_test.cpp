@@ -169,7 +169,7 @@ TEST_CASE("what intake refuses is an error event on its lane") {
   client.send_text(create("a", R"(,"event_id":"e1")"));
   const auto event = next_event(client);
   CHECK(type_of(event) == "error");
-  CHECK(event.at("status") == 503);
+  CHECK(event.at("status") == 429);
   CHECK(event.at("stream_id") == "a");
   CHECK(event.at("error").at("event_id") == "e1");
   service.engine.refuse_with(std::nullopt);
@@ -192,11 +192,12 @@ TEST_CASE("responses in flight and lanes are bounded by name") {
   do event = next_event(client);
   while (type_of(event) != "error");
   CHECK(event.at("error").at("param") == "stream_id");
+  CHECK(event.at("error").at("code") == "websocket_stream_limit_reached");
   client.send_text(create("a"));
   client.send_text(create("a"));  // one response too many
   do event = next_event(client);
   while (type_of(event) != "error");
-  CHECK(event.at("status") == 503);
+  CHECK(event.at("status") == 429);
   CHECK(service.engine.num_calls() == 2);
 }
 

@@ -73,6 +73,21 @@ TEST_CASE("the same key and request within ten minutes give the first batch") {
   CHECK(value(store->create_batch(request, 1601)).id != second);
 }
 
+TEST_CASE("a batch that takes a key over is new, and the key stands for it") {
+  TemporaryFolder folder;
+  auto store = open_store(folder);
+  auto request = batch_of_file(upload(*store, "x").id);
+  request.idempotency_key = "key";
+  const auto first = value(store->create_batch(request, 1000)).id;
+  request.takes_over_key = true;
+  const auto second = value(store->create_batch(request, 1500)).id;
+  CHECK(second != first);
+  request.takes_over_key = false;
+  store.reset();
+  store = open_store(folder);
+  CHECK(value(store->create_batch(request, 2000)).id == second);  // ten minutes from the second one
+}
+
 TEST_CASE("batches are listed newest first, page by page") {
   TemporaryFolder folder;
   auto store = open_store(folder);
