@@ -189,6 +189,7 @@ template <class Field>
 Key path(std::string name, Field field, std::string reason) {
   auto key = text(std::move(name), 4096, field, std::move(reason));
   key.kind = KeyKind::path;
+  key.get_path = [=](const Config& config) { return read(field, config); };
   key.allowed = "a path; in a file, relative to that file's folder";
   return key;
 }

@@ -2,6 +2,7 @@
 // command-line flags, --print-config, and config/default.yaml.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -25,6 +26,8 @@ struct Key {
   std::function<bool(Config&, const std::vector<std::string>&)> set;
   /// The field as YAML, on one line.
   std::function<std::string(const Config&)> get;
+  /// Of kind path: the field itself.
+  std::function<std::filesystem::path(const Config&)> get_path;
 
   [[nodiscard]] std::string flag() const;
   [[nodiscard]] std::string variable() const;

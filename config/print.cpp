@@ -29,7 +29,7 @@ std::string comment(const std::string& text) {
 /// Effective paths are printed whole, so that the output means the same wherever it is saved.
 std::string effective(const Key& key, const Config& config) {
   if (key.kind != KeyKind::path) return key.get(config);
-  const auto& path = key.name == "model" ? config.model : config.runtime.store.data_dir;
+  const auto path = key.get_path(config);
   if (path.empty()) return key.get(config);
   return yaml_quoted(std::filesystem::absolute(path).lexically_normal().string());
 }
