@@ -129,6 +129,15 @@ struct Metrics::State {
       counter("tandem_iterations_unfinished_total", "Iterations that were aborted or failed.");
   prometheus::Histogram& prediction = histogram(
       "tandem_prediction_error", "Relative error of the predicted iteration time.", error_buckets);
+  prometheus::Gauge& model_mape = gauge(
+      "tandem_latency_model_error", "Mean relative error that the latency model is known to have.");
+  prometheus::Gauge& model_margin =
+      gauge("tandem_latency_model_margin",
+            "Relative time on top of predictions that 19 of 20 iterations stay below.");
+  prometheus::Gauge& model_drift = gauge(
+      "tandem_latency_drift", "1 while iterations take other times than the model was fitted to.");
+  prometheus::Gauge& budget = gauge("tandem_iteration_budget_seconds",
+                                    "What an iteration with offline work may take; 0: unlimited.");
   std::array<std::array<prometheus::Counter*, reasons.size()>, 2> ended = [this] {
     std::array<std::array<prometheus::Counter*, reasons.size()>, 2> made{};
     for (auto c : classes)
@@ -215,6 +224,14 @@ void Metrics::iteration(const Plan& plan, const IterationReport& report) {
 
 void Metrics::host_cost(Duration cost) { state_->host_seconds.Observe(to_seconds(cost)); }
 void Metrics::prediction_error(double relative) { state_->prediction.Observe(std::abs(relative)); }
+
+void Metrics::latency_model(const policy::LatencyModel& model, bool drifting) {
+  state_->model_mape.Set(model.error().mape);
+  state_->model_margin.Set(model.error().margin);
+  state_->model_drift.Set(drifting ? 1 : 0);
+}
+
+void Metrics::iteration_budget(double ms) { state_->budget.Set(ms / 1000); }
 
 void Metrics::admitted(RequestClass c, Tokens prompt) {
   state_->prompt_tokens[index(c)]->Increment(static_cast<double>(prompt.value()));

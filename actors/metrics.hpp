@@ -37,6 +37,8 @@ class Metrics {
   /// From a report in the scheduler's hands to the launch that it caused.
   void host_cost(Duration report_to_launch);
   void prediction_error(double relative);
+  void latency_model(const policy::LatencyModel& model, bool drifting);
+  void iteration_budget(double ms);
   void admitted(RequestClass request_class, Tokens prompt_tokens);
   /// A call as it was taken in: n choices, at most `max_tokens` each (zero: up to the context).
   void call_accepted(std::uint32_t choices, Tokens max_tokens);

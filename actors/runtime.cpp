@@ -63,6 +63,8 @@ caf::strong_actor_ptr strong(const Handle& actor) {
 struct Observers {
   caf::actor_system& system;
   MetricsPtr metrics;
+  policy::LearnerOptions learner;
+  policy::SloOptions slo;
   Scheduler scheduler;
   msg::AttachObservers attached;
 
@@ -76,14 +78,16 @@ struct Observers {
 /// Builds and announces the successor of a dead predictor.
 caf::strong_actor_ptr respawn_predictor(Observers& observers) {
   observers.metrics->observer_restarted();
-  observers.attached.predictor = spawn_latency_predictor(observers.system, observers.metrics);
+  observers.attached.predictor =
+      spawn_latency_predictor(observers.system, observers.learner, observers.metrics);
   observers.publish();
   return strong(observers.attached.predictor);
 }
 
 caf::strong_actor_ptr respawn_profiler(Observers& observers) {
   observers.metrics->observer_restarted();
-  observers.attached.profiler = spawn_slo_profiler(observers.system, observers.metrics);
+  observers.attached.profiler =
+      spawn_slo_profiler(observers.system, observers.slo, observers.metrics);
   observers.publish();
   return strong(observers.attached.profiler);
 }
@@ -129,7 +133,7 @@ Result<std::unique_ptr<Runtime>> Runtime::start(caf::actor_system& system,
                                                 RuntimeParts parts) {
   TANDEM_CHECK(parts.backend || parts.executor, "a runtime needs a device or an executor");
   if (!parts.planner) {
-    auto planner = policy::make_planner(options.scheduling_policy);
+    auto planner = policy::make_planner(options.scheduling_policy, options.planner);
     if (!planner) return planner.error();
     parts.planner = std::move(*planner);
   }
@@ -152,8 +156,9 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
   scheduler = parts.scheduler ? *parts.scheduler
                               : spawn_scheduler(system, core_options, std::move(parts.planner),
                                                 executor, metrics, status);
-  predictor = parts.predictor ? *parts.predictor : spawn_latency_predictor(system, metrics);
-  profiler = parts.profiler ? *parts.profiler : spawn_slo_profiler(system, metrics);
+  predictor = parts.predictor ? *parts.predictor
+                              : spawn_latency_predictor(system, options.learner, metrics);
+  profiler = parts.profiler ? *parts.profiler : spawn_slo_profiler(system, options.slo, metrics);
   intake = parts.intake ? *parts.intake
                         : spawn_request_intake(system, options.detached, intake_options(options),
                                                model, scheduler, metrics);
@@ -161,8 +166,8 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
                       : spawn_offline_queue(system, options.detached, queue_options(options),
                                             std::move(store), model, scheduler, metrics);
   supervisor = spawn_supervisor(system, status, options.max_observer_restarts);
-  const auto observers = std::make_shared<Observers>(
-      Observers{system, metrics, scheduler, {predictor, profiler, intake}});
+  const auto observers = std::make_shared<Observers>(Observers{
+      system, metrics, options.learner, options.slo, scheduler, {predictor, profiler, intake}});
   observers->publish();
   caf::anon_send(scheduler, msg::AttachQueue{queue});
   watch(strong(executor), "executor");

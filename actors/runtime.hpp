@@ -19,14 +19,19 @@
 #include "actors/served_model.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
+#include "policy/latency_learner.hpp"
 #include "policy/scheduler_core.hpp"
+#include "policy/slo_budget.hpp"
 #include "store/store.hpp"
 
 namespace tandem {
 
 struct RuntimeOptions {
   policy::SchedulerOptions scheduler;
-  std::string scheduling_policy = "online_first";
+  std::string scheduling_policy = "hygen";
+  policy::PlannerOptions planner;
+  policy::LearnerOptions learner;  ///< of the latency predictor
+  policy::SloOptions slo;
   std::string offline_order = "prefix_fair";  ///< see policy/offline_order.hpp
   double offline_utility_ratio = 0.99;
   Duration offline_deadline_margin = std::chrono::seconds(60);

@@ -11,8 +11,10 @@
 #include "actors/served_model.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
+#include "policy/latency_learner.hpp"
 #include "policy/offline_order.hpp"
 #include "policy/scheduler_core.hpp"
+#include "policy/slo_budget.hpp"
 #include "store/store.hpp"
 
 namespace tandem::store {
@@ -42,8 +44,10 @@ RequestIntake spawn_request_intake(caf::actor_system& system, bool detached,
 OfflineQueue spawn_offline_queue(caf::actor_system& system, bool detached,
                                  const QueueOptions& options, std::unique_ptr<store::Store> store,
                                  ServedModelPtr model, Scheduler scheduler, MetricsPtr metrics);
-LatencyPredictor spawn_latency_predictor(caf::actor_system& system, MetricsPtr metrics);
-SloProfiler spawn_slo_profiler(caf::actor_system& system, MetricsPtr metrics);
+LatencyPredictor spawn_latency_predictor(caf::actor_system& system,
+                                         const policy::LearnerOptions& options, MetricsPtr metrics);
+SloProfiler spawn_slo_profiler(caf::actor_system& system, const policy::SloOptions& options,
+                               MetricsPtr metrics);
 Scheduler spawn_scheduler(caf::actor_system& system, const policy::SchedulerOptions& options,
                           policy::PlannerPtr planner, Executor executor, MetricsPtr metrics,
                           EngineStatusPtr status);

@@ -219,8 +219,8 @@ Measurement measure(std::uint32_t sequences, std::size_t iterations,
   auto executor = system.spawn<caf::detached>(null_device, measured);
   auto scheduler = spawn_scheduler(system, options, policy::make_online_first(), executor, metrics,
                                    std::make_shared<EngineStatus>());
-  auto predictor = spawn_latency_predictor(system, metrics);
-  auto profiler = spawn_slo_profiler(system, metrics);
+  auto predictor = spawn_latency_predictor(system, {}, metrics);
+  auto profiler = spawn_slo_profiler(system, {}, metrics);
   auto sink = system.spawn(discard, 0);
   auto intake = system.spawn(ignore_ends, 0);
   caf::anon_send(scheduler, msg::AttachObservers{predictor, profiler, intake});

@@ -24,6 +24,8 @@ struct Setup {
   std::uint32_t sequences;
   std::uint32_t offline;  ///< of them
   std::uint32_t waiting;  ///< online requests that queue behind them, with nowhere to go
+  const char* planner = "online_first";
+  bool limited = false;  ///< a budget holds, as objectives set it: every sizing asks the model
 };
 
 constexpr std::int64_t prompt_tokens = 1000;
@@ -51,7 +53,8 @@ ReportPtr report_of(const Plan& plan, std::uint64_t& token) {
 
 class Bench {
  public:
-  explicit Bench(const Setup& setup) : core_(options(setup), policy::make_online_first()) {
+  explicit Bench(const Setup& setup)
+      : core_(options(setup), policy::make_planner(setup.planner).value()) {
     std::mt19937_64 random(setup.sequences);
     for (std::uint32_t i = 0; i < setup.sequences + setup.waiting; ++i) {
       const bool offline = i >= setup.sequences - setup.offline && i < setup.sequences;
@@ -61,6 +64,18 @@ class Bench {
     while (core_.stats().online_running + core_.stats().offline_running < setup.sequences ||
            plans_.front()->slices.size() < setup.sequences)
       step();
+  }
+
+  /// A model and a budget that all sequences just fit, so that the planner looks at each.
+  void limit() {
+    policy::LatencyCoefficients k;
+    k.fixed = 5, k.row = 0.01, k.attention = 1e-6, k.cached = 1e-5;
+    policy::LatencySnapshot model;
+    model.model = {policy::LatencyForm::context, k, {1000, 0.02, 0.04}};
+    feed(policy::ModelUpdated{std::make_shared<const policy::LatencySnapshot>(model)});
+    policy::BudgetSnapshot budget;
+    budget.iteration_ms = budget.offline_iteration_ms = 1000;
+    feed(policy::BudgetUpdated{std::make_shared<const policy::BudgetSnapshot>(budget)});
   }
 
   /// Of each step: until the launch, and until the end of all that the report caused.
@@ -133,12 +148,16 @@ int main() {
       {"256 online", 256, 0, 0},
       {"128 online + 128 offline", 256, 128, 0},
       {"256 online, 100 waiting", 256, 0, 100},
+      {"hygen, 256 online", 256, 0, 0, "hygen", true},
+      {"hygen, 128 + 128 offline", 256, 128, 0, "hygen", true},
+      {"hygen, 256 offline", 256, 256, 0, "hygen", true},
   };
   std::printf("scheduler core, context from ~1,000 tokens, %d steps [us]\n", tandem::steps);
   std::printf("%-28s %25s   %25s\n", "running", "report -> launch p50/90/99",
               "-> all actions p50/90/99");
   for (const auto& setup : setups) {
     tandem::Bench bench(setup);
+    if (setup.limited) bench.limit();
     std::printf("%-28s", setup.name);
     for (const auto& micros : bench.measure()) {
       const auto at = [&micros](double share) {

@@ -20,6 +20,12 @@ struct LogOptions {
   std::string format = "text";  ///< text | json
 };
 
+/// "none", "250ms" or "+10%", as policy::parse_objective reads them.
+struct ObjectiveTexts {
+  std::string ttft_mean = "none", ttft_p50 = "none", ttft_p99 = "none";
+  std::string tbt_mean = "none", tbt_p50 = "none", tbt_p99 = "none";
+};
+
 struct Config {
   Config() { runtime.store.data_dir = "data"; }
 
@@ -29,7 +35,11 @@ struct Config {
   std::uint64_t seed = 0;            ///< of dummy weights
   std::string device = "auto";       ///< auto | host | cuda
   gpu::HostOptions host;
-  RuntimeOptions runtime;
+  RuntimeOptions
+      runtime;  ///< slo.objectives and learner.form are set by load() from the texts below
+  ObjectiveTexts slo;
+  std::string latency_model = "auto";  ///< auto | hygen | context
+  std::filesystem::path profile_file;  ///< empty: none
   net::ServerOptions server;
   LogOptions log;
   std::uint32_t actor_threads = 2;

@@ -16,6 +16,7 @@
 #include "config/keys.hpp"
 #include "config/values.hpp"
 #include "core/units.hpp"
+#include "policy/slo_budget.hpp"
 
 namespace tandem::config {
 
@@ -64,6 +65,42 @@ Key integer(std::string name, std::int64_t least, std::int64_t most, Field field
     return true;
   };
   key.get = [=](const Config& config) { return std::to_string(number_of(read(field, config))); };
+  return key;
+}
+
+/// An objective, kept as text; load() turns the texts into objectives.
+template <class Field>
+Key objective(policy::Quantity quantity, policy::Statistic statistic, Field field,
+              std::string reason) {
+  const std::string name = "slo_" + policy::name_of(quantity, statistic);
+  Key key;
+  key.name = name;
+  key.allowed =
+      "milliseconds such as 250ms, a share over online-only service such as +10%, or none";
+  key.reason = std::move(reason);
+  key.set = [=](Config& config, const std::vector<std::string>& values) {
+    if (!policy::parse_objective(quantity, statistic, values.front(), name)) return false;
+    field(config) = values.front().empty() ? "none" : values.front();
+    return true;
+  };
+  key.get = [=](const Config& config) { return read(field, config); };
+  return key;
+}
+
+/// A decimal number.
+template <class Field>
+Key number(std::string name, double least, double most, Field field, std::string reason) {
+  Key key;
+  key.name = std::move(name);
+  key.allowed = "a number in " + number_text(least) + " .. " + number_text(most);
+  key.reason = std::move(reason);
+  key.set = [=](Config& config, const std::vector<std::string>& values) {
+    const auto value = parse_decimal(values.front());
+    if (!value || !(*value >= least && *value <= most)) return false;
+    field(config) = *value;
+    return true;
+  };
+  key.get = [=](const Config& config) { return number_text(read(field, config)); };
   return key;
 }
 

@@ -66,10 +66,16 @@ std::vector<Key> device_keys() {
 
 std::vector<Key> scheduler_keys() {
   return {
-      one_of("scheduling_policy", {"online_first", "online_only"},
+      one_of("scheduling_policy",
+             {"hygen", "online_first", "fixed_rate", "online_only", "offline_only"},
              TANDEM_FIELD(runtime.scheduling_policy),
-             "online_first fills with offline work what online requests leave of each iteration; "
-             "online_only never runs offline work."),
+             "hygen lets offline work join an iteration as far as the objectives leave time, and "
+             "without objectives is online_first, which fills what online requests leave of the "
+             "tokens. For comparisons: fixed_rate is online_first with a cap on offline tokens; "
+             "online_only and offline_only never run the other class."),
+      number("offline_tokens_per_second", 0.001, 1e9,
+             TANDEM_FIELD(runtime.planner.offline_tokens_per_second),
+             "The cap of fixed_rate, on prompt and generated tokens of offline work together."),
       integer("max_iteration_tokens", 1, 1LL << 20,
               TANDEM_FIELD(runtime.scheduler.max_iteration_tokens),
               "Tokens of one iteration, prompt and decode together. More is better throughput and "
@@ -106,6 +112,37 @@ std::vector<Key> scheduler_keys() {
               "service ends. They only estimate; nothing is lost with them."),
       seconds("stall_after_seconds", 1000, 3600000, TANDEM_FIELD(runtime.stall_after),
               "/readyz fails when work waits and no iteration has ended for so long."),
+  };
+}
+
+std::vector<Key> objective_keys() {
+  using policy::Quantity;
+  using policy::Statistic;
+  return {
+      objective(Quantity::ttft, Statistic::mean, TANDEM_FIELD(slo.ttft_mean),
+                "What online calls may wait for their first token on average, offline work "
+                "notwithstanding. Several objectives may be set; the strictest decides."),
+      objective(Quantity::ttft, Statistic::p50, TANDEM_FIELD(slo.ttft_p50),
+                "The same for the median."),
+      objective(Quantity::ttft, Statistic::p99, TANDEM_FIELD(slo.ttft_p99),
+                "The same for 99 of 100 calls."),
+      objective(
+          Quantity::tbt, Statistic::mean, TANDEM_FIELD(slo.tbt_mean),
+          "What may lie between two tokens of an online call on average, over all gaps of all "
+          "calls. An absolute one also cuts online prompts, so that an iteration keeps to it."),
+      objective(Quantity::tbt, Statistic::p50, TANDEM_FIELD(slo.tbt_p50),
+                "The same for the median."),
+      objective(Quantity::tbt, Statistic::p99, TANDEM_FIELD(slo.tbt_p99),
+                "The same for 99 of 100 gaps."),
+      flag("slo_control", TANDEM_FIELD(runtime.slo.control),
+           "Adjust while serving what an iteration may take, by how far the objectives are from "
+           "their limits. false keeps the budget that service started from."),
+      one_of("latency_model", {"auto", "hygen", "context"}, TANDEM_FIELD(latency_model),
+             "How iteration times are predicted: by tokens and counts (hygen), by rows, attention "
+             "and context (context), or by whichever predicts better."),
+      path("profile_file", TANDEM_FIELD(profile_file),
+           "What tandem profile measured on this model and device. Empty: the service learns while "
+           "it serves, and is careful with offline work until it knows its error."),
   };
 }
 
@@ -236,6 +273,7 @@ const std::vector<Key>& keys() {
     add(table, "Model", model_keys());
     add(table, "Device", device_keys());
     add(table, "Scheduler", scheduler_keys());
+    add(table, "Objectives", objective_keys());
     add(table, "Store", store_keys());
     add(table, "Network", network_keys());
     add(table, "Process", process_keys());

@@ -189,6 +189,24 @@ void check_together(const Config& config, Loader& loader) {
     loader.problem("merge_above_bytes", "must not be larger than max_unsent_bytes");
 }
 
+/// The texts were checked when they were set.
+policy::Objectives objectives_of(const ObjectiveTexts& texts) {
+  using policy::Quantity;
+  using policy::Statistic;
+  policy::Objectives objectives;
+  const auto add = [&](Quantity quantity, Statistic statistic, const std::string& text) {
+    const auto parsed = policy::parse_objective(quantity, statistic, text, "");
+    if (parsed && *parsed) objectives.push_back(**parsed);
+  };
+  add(Quantity::ttft, Statistic::mean, texts.ttft_mean);
+  add(Quantity::ttft, Statistic::p50, texts.ttft_p50);
+  add(Quantity::ttft, Statistic::p99, texts.ttft_p99);
+  add(Quantity::tbt, Statistic::mean, texts.tbt_mean);
+  add(Quantity::tbt, Statistic::p50, texts.tbt_p50);
+  add(Quantity::tbt, Statistic::p99, texts.tbt_p99);
+  return objectives;
+}
+
 }  // namespace
 
 Result<Loaded> load(const Sources& sources) {
@@ -212,6 +230,10 @@ Result<Loaded> load(const Sources& sources) {
       message += "\n… and " + std::to_string(loader.problems.size() - count) + " more";
     return error(Errc::invalid_value, message, "config");
   }
+  config.runtime.slo.objectives = objectives_of(config.slo);
+  if (config.latency_model != "auto")
+    config.runtime.learner.form =
+        config.latency_model == "hygen" ? policy::LatencyForm::hygen : policy::LatencyForm::context;
   config.host.max_iteration_tokens = config.runtime.scheduler.max_iteration_tokens;
   config.host.max_sequences = config.runtime.scheduler.max_sequences;
   return std::move(loader.result);

@@ -98,6 +98,13 @@ std::string seconds_text(std::int64_t milliseconds) {
   return text + "." + fraction;
 }
 
+std::string number_text(double value) {
+  std::array<char, 400> text{};
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed).ptr;
+  return {text.data(), end};
+}
+
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known) {
   if (word.empty() || word.size() > longest_word) return {};
   std::string_view best;

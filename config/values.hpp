@@ -23,6 +23,9 @@ std::string bytes_text(std::int64_t bytes);
 /// Milliseconds as seconds: 30000 is "30", 500 is "0.5".
 std::string seconds_text(std::int64_t milliseconds);
 
+/// The shortest decimal text that parse_decimal reads back exactly: "0.5", "1000".
+std::string number_text(double value);
+
 /// The element of `known` that `word` most probably stands for; empty if none is near. '-' and '_'
 /// count as equal.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known);

@@ -24,17 +24,22 @@ Tokens SequenceView::tokens_that_fit(Tokens limit, Blocks free) const {
 namespace {
 struct KnownPlanner {
   std::string_view name;
-  PlannerPtr (*make)();
+  PlannerPtr (*make)(const PlannerOptions&);
 };
-constexpr std::array<KnownPlanner, 2> known_planners = {{
-    {"online_first", make_online_first},
-    {"online_only", make_online_only},
+using Options = PlannerOptions;
+constexpr std::array<KnownPlanner, 5> known_planners = {{
+    {"fixed_rate",
+     [](const Options& options) { return make_fixed_rate(options.offline_tokens_per_second); }},
+    {"hygen", [](const Options&) { return make_hygen(); }},
+    {"offline_only", [](const Options&) { return make_offline_only(); }},
+    {"online_first", [](const Options&) { return make_online_first(); }},
+    {"online_only", [](const Options&) { return make_online_only(); }},
 }};
 }  // namespace
 
-Result<PlannerPtr> make_planner(std::string_view name) {
+Result<PlannerPtr> make_planner(std::string_view name, const PlannerOptions& options) {
   for (const auto& known : known_planners)
-    if (known.name == name) return known.make();
+    if (known.name == name) return known.make(options);
   std::string names;
   for (const auto& known : known_planners) {
     if (!names.empty()) names += ", ";

@@ -87,13 +87,24 @@ class IterationPlanner {
 };
 using PlannerPtr = std::unique_ptr<IterationPlanner>;
 
-/// Online requests alone; offline ones wait for ever.
+/// Online requests alone; offline ones wait for ever. The yardstick of interference.
 PlannerPtr make_online_only();
+/// Offline requests alone; online ones wait for ever. Its throughput is the ceiling of harvesting.
+PlannerPtr make_offline_only();
 /// Sarathi++ of HyGen §5.1: running online decodes, online prefill chunks in arrival order, then
 /// offline in what is left of the token budget; offline victims are freed when online lacks blocks.
 /// The rules of who may start and who gives way stand in selection_builder.hpp.
 PlannerPtr make_online_first();
-/// By the name that config uses ("online_only", "online_first"); an unknown name lists the known.
-Result<PlannerPtr> make_planner(std::string_view name);
+/// HyGen* of HyGen §5.1: online_first with a cap on offline tokens per second.
+PlannerPtr make_fixed_rate(double offline_tokens_per_second);
+/// HyGen, Alg. 1 and 2: online_first, but offline joins only while the predicted time of the
+/// iteration stays within the budget that the objectives leave (BudgetSnapshot).
+PlannerPtr make_hygen();
+
+struct PlannerOptions {
+  double offline_tokens_per_second = 1000;  ///< of fixed_rate; above 0
+};
+/// By the name that config uses; an unknown name lists the known.
+Result<PlannerPtr> make_planner(std::string_view name, const PlannerOptions& options = {});
 
 }  // namespace tandem::policy

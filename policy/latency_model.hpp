@@ -87,7 +87,7 @@ struct LatencyCoefficients {
 /// What is known of a model's error, on iterations that were not used to fit it.
 struct LatencyError {
   std::uint64_t samples = 0;  ///< 0: nothing is known, planners stay on the safe side
-  double mape = 0;            ///< mean |measured / predicted - 1|
+  double mape = 0;            ///< mean |predicted / measured - 1|
   double margin = 0;  ///< measured / predicted - 1 that 19 of 20 iterations stay below; at least 0
 
   friend bool operator==(const LatencyError&, const LatencyError&) = default;

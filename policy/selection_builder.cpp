@@ -20,10 +20,35 @@ void SelectionBuilder::start(const PlanningView& view) {
   slots_ = view.free_slots;
   starved_from_ = nobody;
   online_is_blocked_ = false;
+  shape_ = {};
+  lift_time_limit();
+}
+
+void SelectionBuilder::limit_time(const LatencyModel& model, double budget_ms, Tokens at_least) {
+  model_ = &model;
+  budget_ms_ = budget_ms / (1 + model.error().margin);
+  at_least_ = at_least;
+}
+
+void SelectionBuilder::lift_time_limit() { model_ = nullptr; }
+
+Tokens SelectionBuilder::in_time(const SequenceView& sequence, Tokens wanted) const {
+  if (model_ == nullptr) return wanted;
+  const Tokens promised = std::min(at_least_, wanted);
+  if (!sequence.decode)
+    return std::max(promised,
+                    model_->tokens_that_fit(shape_, sequence.context, budget_ms_, wanted));
+  IterationShape with = shape_;
+  with.add(sequence.context, wanted, true);
+  return model_->predict_ms(with) <= budget_ms_ ? wanted : promised;
 }
 
 void SelectionBuilder::add_online() {
-  add_running(online(), true);
+  add_online_decodes();
+  add_online_prompts();
+}
+
+void SelectionBuilder::add_online_prompts() {
   add_running(online(), false);
   add_waiting_online();
 }
@@ -45,7 +70,8 @@ void SelectionBuilder::give(std::size_t rank) {
   Entry& entry = running_[rank];
   if (entry.fate != Fate::undecided || tokens_.is_zero()) return;
   const SequenceView& view = *entry.view;
-  const Tokens wanted = std::min(view.pending, tokens_);
+  const Tokens wanted = in_time(view, std::min(view.pending, tokens_));
+  if (wanted.is_zero()) return;
   Tokens fitting = view.tokens_that_fit(wanted, usable(rank));
   if (fitting < wanted && rank < offline().first) {
     displace(view.blocks_needed(wanted), offline());
@@ -62,6 +88,8 @@ void SelectionBuilder::give(std::size_t rank) {
   entry.taken = view.blocks_needed(fitting);
   tokens_ -= entry.given;
   free_ -= entry.taken;
+  shape_.add(view.context, entry.given, view.decode);
+  at_least_ = Tokens(0);
   order_.push_back(static_cast<std::uint32_t>(rank));
 }
 
@@ -90,6 +118,7 @@ void SelectionBuilder::give_way(Entry& entry) {
   if (entry.fate == Fate::chosen) {
     tokens_ += entry.given;
     free_ += entry.taken;
+    shape_.remove(entry.view->context, entry.given, entry.view->decode);
     entry.given = Tokens(0);
     entry.taken = Blocks(0);
   }
@@ -117,10 +146,11 @@ void SelectionBuilder::add_waiting_online() {
   Blocks promised = promised_to(online());
   for (const SequenceView& sequence : view_->online_waiting) {
     if (tokens_.is_zero()) return;
+    const Tokens wanted = in_time(sequence, std::min(sequence.pending, tokens_));
+    if (wanted.is_zero()) return;
     online_is_blocked_ = true;
     const Blocks whole = sequence.blocks_needed(sequence.pending);
     if (whole + promised > free_ + held_by(offline()) || !make_slot()) return;
-    const Tokens wanted = std::min(sequence.pending, tokens_);
     displace(sequence.blocks_needed(wanted), offline());
     if (!make_room(sequence.blocks_needed(Tokens(1)), offline())) return;
     const Tokens tokens = sequence.tokens_that_fit(wanted, free_);
@@ -137,7 +167,8 @@ void SelectionBuilder::add_waiting_offline() {
     if (tokens_.is_zero() || slots_ == 0) return;
     const Blocks whole = sequence.blocks_needed(sequence.pending);
     if (whole + promised > free_ - headroom_) return;
-    const Tokens tokens = std::min(sequence.pending, tokens_);
+    const Tokens tokens = in_time(sequence, std::min(sequence.pending, tokens_));
+    if (tokens.is_zero()) return;
     begin(sequence, tokens, starting_offline_);
     promised += whole - sequence.blocks_needed(tokens) + Blocks(1);
   }
@@ -148,6 +179,8 @@ void SelectionBuilder::begin(const SequenceView& sequence, Tokens tokens,
   choices.push_back({sequence.id, tokens});
   tokens_ -= tokens;
   free_ -= sequence.blocks_needed(tokens);
+  shape_.add(sequence.context, tokens, false);
+  at_least_ = Tokens(0);
   --slots_;
 }
 

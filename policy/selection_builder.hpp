@@ -15,8 +15,12 @@
 // Admission: a waiting sequence starts only when there are blocks for all its tokens, after what
 // the running ones still need for theirs plus one block each to grow into. Online may count the
 // blocks of offline sequences as its own there, since it can take them.
+//
+// Time: between limit_time and the next call of it, sequences get tokens only as far as the model
+// predicts that the iteration ends in time. Sizing is the model's closed form; nothing is searched.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -32,8 +36,18 @@ class SelectionBuilder {
   /// Forgets the last selection and starts one for `view`, which must outlive it.
   void start(const PlanningView& view);
 
+  /// From here on nothing is added that would make the iteration longer than `budget_ms` as `model`
+  /// predicts it, with its margin; `model` must outlive the selection. The first prompt or,
+  /// offline, the first sequence gets up to `at_least` tokens all the same, lest nothing ever runs.
+  void limit_time(const LatencyModel& model, double budget_ms, Tokens at_least);
+  void lift_time_limit();
+  /// No more than so many tokens from here on.
+  void limit_tokens(Tokens most) { tokens_ = std::min(tokens_, most); }
+
   /// Online decodes, online prefill, then waiting online requests, each in arrival order.
   void add_online();
+  void add_online_decodes() { add_running(online(), true); }
+  void add_online_prompts();
   /// Keeps one block at hand for each online sequence about to need one: offline sequences do not
   /// take those, and are held back where they have already, lest a decode wait for a preemption.
   void keep_headroom();
@@ -41,6 +55,10 @@ class SelectionBuilder {
   void add_offline();
 
   [[nodiscard]] Selection finish() const;
+
+  /// What was added so far. Empty: nothing runs yet.
+  [[nodiscard]] const IterationShape& shape() const { return shape_; }
+  [[nodiscard]] Tokens tokens_left() const { return tokens_; }
 
  private:
   enum class Fate : std::uint8_t { undecided, chosen, held_back, preempted };
@@ -56,6 +74,8 @@ class SelectionBuilder {
 
   void add_running(Span ranks, bool decodes);
   void give(std::size_t rank);
+  /// Of `wanted` tokens, as many as end in time.
+  [[nodiscard]] Tokens in_time(const SequenceView& sequence, Tokens wanted) const;
   /// Takes from ranks last-1 .. first until `needed` blocks are free; false: not in this selection.
   bool displace(Blocks needed, Span victims);
   /// The same for one that cannot run at all without: if it must wait, victims.first and all after
@@ -83,6 +103,10 @@ class SelectionBuilder {
   Tokens tokens_{0};
   Blocks free_{0}, headroom_{0};
   std::uint32_t slots_ = 0;
+  IterationShape shape_;
+  const LatencyModel* model_ = nullptr;  ///< null: time has no limit
+  double budget_ms_ = 0;                 ///< without the margin
+  Tokens at_least_{0};
   /// Running sequences of this rank and above take no free blocks, and nothing starts.
   std::size_t starved_from_ = nobody;
   bool online_is_blocked_ = false;  ///< a waiting online request lacks room: nothing offline starts

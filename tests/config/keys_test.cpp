@@ -74,9 +74,9 @@ TEST_CASE("every key has a name of its own, a reason, a range, and a default tha
 
 TEST_CASE("every key sets its own field and no other") {
   const config::Config defaults;
-  const std::vector<std::string> candidates{"true",    "false",       "dummy", "host",  "avx2",
-                                            "float32", "online_only", "json",  "debug", "7",
-                                            "2",       "17MiB",       "fcfs",  "0.5",   "x"};
+  const std::vector<std::string> candidates{
+      "true", "false", "dummy", "host", "avx2", "float32", "online_only", "json", "debug",
+      "7",    "2",     "17MiB", "fcfs", "0.5",  "x",       "5ms",         "hygen"};
   for (const auto& key : config::keys()) {
     INFO(key.name);
     config::Config changed;
@@ -95,7 +95,8 @@ TEST_CASE("every key sets its own field and no other") {
 
 TEST_CASE("the scheduling policies that may be named are those that exist") {
   const auto& allowed = config::find_key("scheduling_policy")->allowed;
-  for (const std::string name : {"online_first", "online_only"}) {
+  for (const std::string name :
+       {"hygen", "online_first", "fixed_rate", "online_only", "offline_only"}) {
     CHECK(policy::make_planner(name).has_value());
     CHECK(allowed.find(name) != std::string::npos);
   }

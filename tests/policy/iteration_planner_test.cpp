@@ -1,76 +1,16 @@
 // The planners as functions of a view: tables for single decisions, then properties over random
 // views.
-#include "policy/iteration_planner.hpp"
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <map>
 #include <random>
 #include <set>
 
-#include "core/plan.hpp"
+#include "tests/policy/planner_world.hpp"
 
 namespace tandem::policy {
-namespace {
 
-SequenceView decoding(std::uint64_t id, std::int64_t context, bool preemptible = true) {
-  SequenceView view;
-  view.id = RequestId{id};
-  view.context = Tokens(context);
-  view.pending = Tokens(1);
-  view.decode = view.running = true;
-  view.held = blocks_for(Tokens(context));
-  view.preemptible = preemptible;
-  if (preemptible) view.releasable = view.held;
-  return view;
-}
-
-SequenceView prefilling(std::uint64_t id, std::int64_t context, std::int64_t pending,
-                        bool preemptible = true) {
-  SequenceView view = decoding(id, context, preemptible);
-  view.pending = Tokens(pending);
-  view.decode = false;
-  return view;
-}
-
-SequenceView waiting(std::uint64_t id, std::int64_t pending) {
-  SequenceView view;
-  view.id = RequestId{id};
-  view.pending = Tokens(pending);
-  return view;
-}
-
-struct World {
-  std::vector<SequenceView> online_running, online_waiting, offline_running, offline_waiting;
-  std::int64_t free_blocks = 100, budget = 64;
-  std::uint32_t free_slots = 8;
-
-  PlanningView view() const {
-    PlanningView view;
-    view.online_running = online_running;
-    view.online_waiting = online_waiting;
-    view.offline_running = offline_running;
-    view.offline_waiting = offline_waiting;
-    view.free_blocks = Blocks(free_blocks);
-    view.free_slots = free_slots;
-    view.token_budget = Tokens(budget);
-    return view;
-  }
-};
-
-/// "1:1 2:63 preempt 7".
-std::string choose(const World& world, const char* planner = "online_first") {
-  const Selection selection = make_planner(planner).value()->select(world.view());
-  std::string text;
-  for (const auto& choice : selection.choices)
-    text += std::to_string(raw(choice.id)) + ":" + std::to_string(choice.tokens.value()) + " ";
-  if (!selection.preempt.empty()) text += "preempt ";
-  for (const auto id : selection.preempt) text += std::to_string(raw(id)) + " ";
-  if (!text.empty()) text.pop_back();
-  return text;
-}
-
-}  // namespace
+using namespace test;
 
 TEST_CASE("blocks are needed for positions that no held block covers") {
   struct Row {
@@ -261,87 +201,12 @@ TEST_CASE("planners are known by name") {
              Catch::Contains("'fifo'") && Catch::Contains("online_first, online_only"));
 }
 
-namespace {
-
-class RandomWorld {
- public:
-  explicit RandomWorld(std::uint64_t seed) : random_(seed) {
-    const bool crowded = below(2) == 0;
-    for (auto* list : {&world.online_running, &world.offline_running}) {
-      for (auto count = below(7); count > 0; --count) list->push_back(running(below(3) == 0));
-    }
-    for (auto* list : {&world.online_waiting, &world.offline_waiting})
-      for (auto count = below(4); count > 0; --count) list->push_back(start());
-    world.free_blocks = crowded ? below(4) : below(40);
-    world.free_slots = static_cast<std::uint32_t>(below(4));
-    const auto decodes = static_cast<std::int64_t>(world.online_running.size());
-    world.budget = std::max<std::int64_t>(decodes, 1) + below(60);
-  }
-  World world;
-
- private:
-  std::int64_t below(std::int64_t bound) {
-    return static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(bound));
-  }
-  SequenceView running(bool prefill) {
-    const std::int64_t context = below(70);
-    SequenceView view = prefill ? prefilling(next_++, context, 1 + below(60), below(2) == 0)
-                                : decoding(next_++, context + 1, below(2) == 0);
-    if (below(4) == 0) view.held += Blocks(1);
-    if (view.preemptible)
-      view.releasable = Blocks(below(view.held.value() + 1));
-    else if (below(6) == 0)
-      view.pending = Tokens(0), view.decode = false;
-    return view;
-  }
-  SequenceView start() {
-    SequenceView view = waiting(next_++, 1 + below(70));
-    view.held = Blocks(below(4));
-    view.unheld = Blocks(below(view.held.value() + 1));
-    view.context = Tokens(view.held.value() * kv_block_tokens);
-    return view;
-  }
-  std::mt19937_64 random_;
-  std::uint64_t next_ = 1;
-};
-
-/// The rules of Selection, as iteration_planner.hpp states them.
-void require_legal(const World& world, const Selection& selection) {
-  std::map<RequestId, const SequenceView*> all;
-  for (const auto* list : {&world.online_running, &world.online_waiting, &world.offline_running,
-                           &world.offline_waiting})
-    for (const auto& view : *list) all[view.id] = &view;
-  std::set<RequestId> seen;
-  std::int64_t free = world.free_blocks, budget = world.budget, slots = world.free_slots;
-  for (const RequestId id : selection.preempt) {
-    REQUIRE(all.contains(id));
-    REQUIRE(all[id]->preemptible);
-    REQUIRE(seen.insert(id).second);
-    free += all[id]->releasable.value();
-    ++slots;
-  }
-  for (const Choice& choice : selection.choices) {
-    REQUIRE(all.contains(choice.id));
-    const SequenceView& view = *all[choice.id];
-    REQUIRE(seen.insert(choice.id).second);
-    REQUIRE(choice.tokens > Tokens(0));
-    REQUIRE(choice.tokens <= view.pending);
-    free -= view.blocks_needed(choice.tokens).value();
-    budget -= choice.tokens.value();
-    if (!view.running) --slots;
-  }
-  REQUIRE(free >= 0);
-  REQUIRE(budget >= 0);
-  REQUIRE(slots >= 0);
-}
-
-}  // namespace
-
-TEST_CASE("over random views online_first keeps the rules and its promises") {
-  const auto planner = make_online_first();
+TEST_CASE("over random views the rules are kept, and online work comes first") {
+  const auto planner = make_planner(GENERATE("online_first", "hygen", "fixed_rate")).value();
   for (std::uint64_t seed = 1; seed <= 20000; ++seed) {
-    INFO("seed " << seed);
-    const World world = RandomWorld(seed).world;
+    INFO(planner->name() << " seed " << seed);
+    World world = RandomWorld(seed).world;
+    limit_at_random(world, seed);
     const Selection selection = planner->select(world.view());
     require_legal(world, selection);
     const auto chosen = [&](const SequenceView& view) {
@@ -387,10 +252,11 @@ TEST_CASE("over random views online_first keeps the rules and its promises") {
 }
 
 TEST_CASE("when no plan is in flight the oldest sequence runs, or somebody is preempted for it") {
-  const auto planner = make_online_first();
+  const auto planner = make_planner(GENERATE("online_first", "hygen")).value();
   for (std::uint64_t seed = 1; seed <= 5000; ++seed) {
-    INFO("seed " << seed);
+    INFO(planner->name() << " seed " << seed);
     World world = RandomWorld(seed).world;
+    limit_at_random(world, seed);
     std::int64_t unique = world.free_blocks;
     for (auto* list : {&world.online_running, &world.offline_running})
       for (auto& view : *list) {

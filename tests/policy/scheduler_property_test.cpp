@@ -7,12 +7,14 @@
 #include <catch2/catch.hpp>
 #include <deque>
 #include <map>
+#include <numeric>
 #include <random>
 #include <set>
 
 #include "policy/scheduler_core.hpp"
 #include "tests/policy/chaos_planner.hpp"
 #include "tests/policy/fake_device.hpp"
+#include "tests/policy/planner_world.hpp"
 
 namespace tandem::policy {
 namespace {
@@ -26,7 +28,7 @@ struct Life {
   SchedulerOptions options;
   std::string planner;
   int events = 0;
-  int arrive = 0, flex = 0, supply = 0, cancel = 0, report = 0;  ///< weights
+  int arrive = 0, flex = 0, supply = 0, cancel = 0, report = 0, learn = 0;  ///< weights
   int abort_percent = 0, fail_percent = 0;
   bool stop_tokens = false;
   bool ample = false;  ///< so many blocks and slots that nothing ever has to give way
@@ -74,9 +76,9 @@ class Driver {
   bool chance(int percent) { return below(100) < percent; }
 
   void random_event() {
-    const int weights[] = {life_.arrive, life_.flex, life_.supply, life_.cancel, life_.report};
-    int pick = static_cast<int>(
-        below(life_.arrive + life_.flex + life_.supply + life_.cancel + life_.report));
+    const int weights[] = {life_.arrive, life_.flex,   life_.supply,
+                           life_.cancel, life_.report, life_.learn};
+    int pick = static_cast<int>(below(std::accumulate(std::begin(weights), std::end(weights), 0)));
     int kind = 0;
     while (pick >= weights[kind]) pick -= weights[kind++];
     switch (kind) {
@@ -84,6 +86,7 @@ class Driver {
       case 1: return apply(Arrived{make_request(RequestClass::offline)});
       case 2: return supply_event();
       case 3: return cancel_something();
+      case 5: return learn();
       default: return report_oldest(false);
     }
   }
@@ -145,6 +148,14 @@ class Driver {
     apply(Cancelled{id});
     require(record == records_.end() || !record->second.cancelled || record->second.ended,
             "a cancelled request ends at once");
+  }
+
+  /// A new model or new budgets, as the observers publish them.
+  void learn() {
+    test::World world;
+    test::limit_at_random(world, random_());
+    if (chance(50)) return apply(ModelUpdated{std::make_shared<LatencySnapshot>(world.model)});
+    apply(BudgetUpdated{std::make_shared<BudgetSnapshot>(world.limits)});
   }
 
   void wake() {
@@ -224,6 +235,8 @@ class Driver {
       require(in_core_.contains(slice.id), "what has not arrived is not planned");
       if (life_.planner == "online_only")
         require(slice.request_class == RequestClass::online, "online_only runs online alone");
+      if (life_.planner == "offline_only")
+        require(slice.request_class == RequestClass::offline, "offline_only runs offline alone");
       named.insert(slice.id);
       if (slice.request_class == RequestClass::offline &&
           (!record.was_planned || slice.blocks->size() > record.held))
@@ -301,12 +314,13 @@ class Driver {
       require(launches_ < bound, "everything ends in a bounded number of iterations");
     }
     const bool offline_waits = life_.planner == "online_only";
+    const bool online_waits = life_.planner == "offline_only";
     for (const auto& [id, record] : records_) {
       const bool is_online = record.request->request_class == RequestClass::online;
-      const bool may_wait = !is_online && (offline_waits || !in_core_.contains(id));
+      const bool may_wait = is_online ? online_waits : offline_waits || !in_core_.contains(id);
       require(record.ended || may_wait, "request " + std::to_string(raw(id)) + " ends");
     }
-    if (offline_waits) return;
+    if (offline_waits || online_waits) return;
     require(life_.options.offline_window == 0 || queue_.empty(), "the queue is emptied");
     require(core_.idle(), "drained means idle");
     require(core_.stats().kv_available == life_.options.kv_blocks, "all blocks are free again");
@@ -339,9 +353,11 @@ Life draw_life(std::uint64_t seed) {
     return static_cast<int>(between(0, 2) == 0 ? 0 : between(1, high));
   };
   Life life;
-  life.planner = std::array{"online_only",  "online_first", "online_first",
-                            "online_first", "chaos",        "chaos"}[static_cast<std::size_t>(
-      between(0, 5))];
+  life.planner =
+      std::array{"online_only", "offline_only", "online_first", "online_first", "hygen",
+                 "hygen",       "fixed_rate",   "chaos",        "chaos"}[static_cast<std::size_t>(
+          between(0, 8))];
+  life.learn = weight(6);
   life.events = static_cast<int>(between(20, 160));
   life.arrive = weight(12);
   life.flex = weight(6);

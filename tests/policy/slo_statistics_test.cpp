@@ -1,45 +1,11 @@
-// The observers' arithmetic: the running latency estimate and the percentiles of what requests
-// felt.
-#include <catch2/catch.hpp>
-
-#include "policy/latency_estimate.hpp"
+// The SLO profiler's arithmetic: percentiles of what requests felt.
 #include "policy/slo_statistics.hpp"
+
+#include <catch2/catch.hpp>
 
 using namespace tandem;
 using namespace tandem::policy;
 using namespace std::chrono_literals;
-
-namespace {
-IterationShape rows(std::int64_t count) {
-  IterationShape shape;
-  shape.add(Tokens(0), Tokens(count), false);
-  return shape;
-}
-}  // namespace
-
-TEST_CASE("the estimate finds a line and follows a device that becomes slower") {
-  LatencyEstimate estimate;
-  CHECK(estimate.snapshot().samples == 0);
-  for (int i = 0; i < 200; ++i) estimate.add(Tokens(i % 50 + 1), 2ms + (i % 50 + 1) * 100us);
-  CHECK(estimate.snapshot().model.predict_ms(rows(30)) == Approx(5.0));
-  CHECK(estimate.snapshot().model.coefficients().fixed == Approx(2.0));
-  for (int i = 0; i < 10000; ++i) estimate.add(Tokens(i % 50 + 1), 4ms + (i % 50 + 1) * 200us);
-  CHECK(estimate.snapshot().model.predict_ms(rows(30)) == Approx(10.0).epsilon(0.01));
-}
-
-TEST_CASE("costs are never negative") {
-  LatencyEstimate shrinking;
-  for (int i = 1; i <= 50; ++i) shrinking.add(Tokens(i), 100ms - i * 1ms);
-  CHECK(shrinking.snapshot().model.coefficients().row >= 0);
-  CHECK(shrinking.snapshot().model.coefficients().fixed >= 0);
-  LatencyEstimate steep;  // a line through these would start below zero
-  for (int i = 1; i <= 50; ++i) steep.add(Tokens(i), i * i * 1ms);
-  CHECK(steep.snapshot().model.coefficients().fixed >= 0);
-  CHECK(steep.snapshot().model.predict_ms(rows(0)) >= 0);
-  LatencyEstimate constant;
-  for (int i = 0; i < 50; ++i) constant.add(Tokens(8), 3ms);
-  CHECK(constant.snapshot().model.predict_ms(rows(8)) == Approx(3.0));
-}
 
 TEST_CASE("quantiles are samples of the latest window") {
   SampleWindow window(100);
