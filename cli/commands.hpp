@@ -29,6 +29,14 @@ struct ServeArguments {
 };
 int serve(const ServeArguments& arguments);
 
+struct ProfileArguments {
+  config::Sources sources;
+  std::filesystem::path output = "profile.yaml";
+  double seconds = 120;
+  std::uint64_t seed = 0;
+};
+int profile(const ProfileArguments& arguments);
+
 struct ChatArguments {
   std::string url;
   std::filesystem::path api_key_file;  ///< empty: no key is sent

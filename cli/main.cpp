@@ -36,6 +36,20 @@ std::vector<std::pair<const config::Key*, CLI::Option*>> add_keys(CLI::App& app)
   return options;
 }
 
+void take_keys(const std::vector<std::pair<const config::Key*, CLI::Option*>>& options,
+               config::Sources& sources) {
+  for (const auto& [key, option] : options) {
+    if (option->count() == 0) continue;
+    auto values = option->results();
+    // The last of a repeated option counts.
+    if (values.size() > 1) values = {values.back()};
+    // A flag without a value means yes.
+    if (key->kind == config::KeyKind::flag && (values.empty() || values[0].empty()))
+      values = {"true"};
+    sources.command_line.emplace_back(key->name, std::move(values));
+  }
+}
+
 /// A command: how to fill its arguments, and what to call.
 struct Command {
   CLI::App* app = nullptr;
@@ -60,22 +74,32 @@ Command add_serve(CLI::App& root) {
       "Each key may also be set by a variable such as TANDEM_MAX_SEQUENCES. Flags go before "
       "variables, variables before the file.");
   return {app, [arguments, options] {
-            for (const auto& [key, option] : options) {
-              if (option->count() == 0) continue;
-              auto values = option->results();
-              // The last of a repeated option counts.
-              if (values.size() > 1) values = {values.back()};
-              // A flag without a value means yes.
-              if (key->kind == config::KeyKind::flag && (values.empty() || values[0].empty()))
-                values = {"true"};
-              arguments->sources.command_line.emplace_back(key->name, std::move(values));
-            }
+            take_keys(options, arguments->sources);
             arguments->sources.environment = config::process_environment();
             return serve(*arguments);
           }};
 }
 
 constexpr auto api_key_help = "Holds the key to send, on its first line that is no comment";
+
+Command add_profile(CLI::App& root) {
+  auto* app = root.add_subcommand(
+      "profile", "Measure how long iterations take on this device, for serve's profile_file");
+  const auto arguments = std::make_shared<ProfileArguments>();
+  app->add_option("--config", arguments->sources.file, "YAML file, as of serve");
+  app->add_option("--output", arguments->output, "Where the profile is written")
+      ->capture_default_str();
+  app->add_option("--seconds", arguments->seconds, "How long to measure; Ctrl-C ends it early")
+      ->check(CLI::Range(1.0, 86400.0))
+      ->capture_default_str();
+  app->add_option("--sweep-seed", arguments->seed, "Equal seeds measure the same iterations");
+  const auto options = add_keys(*app);
+  return {app, [arguments, options] {
+            take_keys(options, arguments->sources);
+            arguments->sources.environment = config::process_environment();
+            return profile(*arguments);
+          }};
+}
 
 Command add_chat(CLI::App& root) {
   auto* app = root.add_subcommand("chat", "Talk to a service in the terminal");
@@ -260,6 +284,7 @@ int run(int argc, char** argv) {
   root.set_version_flag("--version", "tandem " + version_text());
   const std::vector<Command> commands{
       add_serve(root),
+      add_profile(root),
       add_chat(root),
       add_bench(root),
       add_replay(root),
@@ -278,8 +303,8 @@ int run(int argc, char** argv) {
     }
     const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
     print_error(no_command ? "'" + std::string(argv[1]) +
-                                 "' is no command; there are serve, chat, bench, replay, tokenize "
-                                 "and version"
+                                 "' is no command; there are serve, profile, chat, bench, "
+                                 "replay, tokenize and version"
                            : e.what());
     if (commands.front().app->parsed() && dynamic_cast<const CLI::ExtrasError*>(&e))
       suggest(argc, argv);

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <fstream>
 #include <optional>
 #include <spdlog/spdlog.h>
@@ -17,10 +16,10 @@
 
 #include "actors/runtime.hpp"
 #include "cli/commands.hpp"
+#include "cli/load_model.hpp"
 #include "cli/logging.hpp"
+#include "cli/profile.hpp"
 #include "cli/shutdown.hpp"
-#include "gpu/cuda_devices.hpp"
-#include "model/weights.hpp"
 #include "net/server.hpp"
 
 namespace tandem::cli {
@@ -33,78 +32,6 @@ constexpr std::chrono::seconds stop_bound{20};
 /// After the engine's death: for the news to reach the clients.
 constexpr std::chrono::milliseconds farewell{1000};
 constexpr std::chrono::milliseconds drain_poll{10};
-
-/// Everything that comes out of a model folder.
-struct LoadedModel {
-  ServedModel served;  ///< max_context is the device's to say
-  model::WeightsPtr weights;
-};
-
-model::Dtype dummy_dtype(const config::Config& config) {
-  return config.host.dtype == "float32" ? model::Dtype::f32 : model::Dtype::bf16;
-}
-
-std::string name_of_folder(const std::filesystem::path& folder) {
-  std::error_code ignored;
-  const auto whole = std::filesystem::weakly_canonical(folder, ignored);
-  return whole.filename().empty() ? whole.parent_path().filename().string()
-                                  : whole.filename().string();
-}
-
-/// The text side of a folder of dummy weights may be missing: prompts are token ids then.
-Result<model::TokenizerPtr> tokenizer_of(const config::Config& config) {
-  if (config.load_format == "dummy" && !std::filesystem::exists(config.model / "tokenizer.json"))
-    return model::TokenizerPtr();
-  return model::load_tokenizer(config.model);
-}
-
-Result<LoadedModel> load_model(const config::Config& config) {
-  const auto shape = model::load_config(config.model);
-  if (!shape) return shape.error();
-  for (const auto& note : shape->notes) spdlog::info("model_note text=\"{}\"", note);
-  LoadedModel loaded;
-  const auto tokenizer = tokenizer_of(config);
-  if (!tokenizer) return tokenizer.error();
-  loaded.served.tokenizer = *tokenizer;
-  if (*tokenizer) {
-    const auto format = model::load_chat_format(config.model);
-    if (!format) return format.error();
-    loaded.served.chat_format = *format;
-    if (format->kind() == model::ChatFormat::Kind::none)
-      spdlog::warn("chat_format_unknown effect=\"no chat; text completions work\"");
-  } else {
-    spdlog::warn("tokenizer_missing effect=\"prompts must be token ids, no text comes out\"");
-  }
-  if (config.load_format == "dummy") {
-    loaded.weights = model::dummy_weights(*shape, dummy_dtype(config), config.seed);
-  } else {
-    const auto weights = model::load_weights(config.model, *shape);
-    if (!weights) return weights.error();
-    loaded.weights = *weights;
-  }
-  loaded.served.name =
-      config.served_model_name.empty() ? name_of_folder(config.model) : config.served_model_name;
-  loaded.served.config = *shape;
-  loaded.served.created_at = std::time(nullptr);
-  return loaded;
-}
-
-/// The one line about where the model runs, and why not elsewhere.
-Result<void> choose_device(const config::Config& config) {
-  if (config.device == "cuda")
-    return error(Errc::unsupported,
-                 "device: cuda: serving on CUDA devices is not part of this version; allowed: "
-                 "auto, host",
-                 "device");
-  if (config.device == "host") return {};
-  const auto devices = gpu::cuda_devices();
-  const auto why = !devices ? devices.error().message
-                   : devices->empty()
-                       ? std::string("no NVIDIA device was found")
-                       : devices->front().name + " is there, but this version does not serve on it";
-  spdlog::info("device_chosen device=host reason=\"{}\"", why);
-  return {};
-}
 
 /// Open files: as many as the system lets us have, and a warning if connections need more.
 void raise_file_limit(std::uint32_t max_connections) {
@@ -213,6 +140,9 @@ int Service::serve_until_stopped(caf::actor_system& system, LoadedModel model,
   model.weights.reset();
   auto options = config_.runtime;
   options.store.note_crashes = true;
+  const auto key = profile_key(served->config, limits, config_);
+  if (const auto applied = apply_profile(config_, key, options); !applied)
+    return start_failed(applied.error(), exit_usage);
   RuntimeParts parts;
   parts.backend = std::move(backend);
   auto started = Runtime::start(system, options, served, std::move(parts));

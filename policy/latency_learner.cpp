@@ -9,7 +9,7 @@
 namespace tandem::policy {
 namespace {
 
-constexpr std::uint64_t first_refit = 32, refit_every = 64;
+constexpr std::uint64_t first_refits_every = 16, refit_every = 64;
 constexpr std::size_t error_window = 512;
 /// Drift: over so many iterations of kinds that are known the median error is beyond this bound,
 /// and beyond three times the size that errors had before.
@@ -78,7 +78,7 @@ std::size_t SampleBank::size() const {
 }
 
 LatencyLearner::LatencyLearner(const LearnerOptions& options)
-    : options_(options), model_(options.initial), refit_at_(first_refit) {
+    : options_(options), model_(options.initial), refit_at_(first_refits_every) {
   for (const LatencySample& sample : options_.samples) bank_.add(sample.shape, sample.ms);
   options_.samples.clear();
   changed_ = model_.error_is_known();
@@ -106,9 +106,11 @@ std::optional<double> LatencyLearner::add(const IterationShape& shape, Duration 
 }
 
 void LatencyLearner::refit() {
-  refit_at_ = samples_ + refit_every;
   const auto model = fit_latency(bank_.samples(), options_.form);
-  if (!model.error_is_known()) return;
+  if (options_.initial.error_is_known() && !model.error_is_known()) {
+    refit_at_ = samples_ + first_refits_every;
+    return;
+  }
   // What was predicted while serving says more of the error than cross-validation on a bank that
   // gives rare iterations as much room as common ones.
   LatencyError error = model.error();
@@ -120,6 +122,7 @@ void LatencyLearner::refit() {
     error = {num_errors_, recent_mape(), std::max(0.0, 1 / std::max(*low, 1e-3) - 1)};
   }
   model_ = LatencyModel(model.form(), model.coefficients(), error);
+  refit_at_ = samples_ + (model_.error_is_known() ? refit_every : first_refits_every);
   changed_ = true;
 }
 

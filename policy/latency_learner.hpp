@@ -22,7 +22,7 @@ namespace tandem::policy {
 /// has few samples, and the region that was not seen for longest makes way for a new one.
 class SampleBank {
  public:
-  static constexpr std::size_t samples_per_region = 12;
+  static constexpr std::size_t samples_per_region = 24;
   static constexpr std::size_t most_regions = 256;
 
   void add(const IterationShape& shape, double ms);
@@ -37,7 +37,7 @@ class SampleBank {
   [[nodiscard]] std::size_t num_regions() const { return regions_.size(); }
 
  private:
-  static constexpr double half_life = 2048;
+  static constexpr double half_life = 512;
   struct Aged {
     LatencySample sample;
     std::uint64_t at = 0;
@@ -53,7 +53,7 @@ class SampleBank {
 
 struct LearnerOptions {
   std::optional<LatencyForm> form;     ///< none: the one with the lower error
-  LatencyModel initial;                ///< of a profile; its error may be known
+  LatencyModel initial;                ///< of a profile; kept until a fit's error is known, too
   std::vector<LatencySample> samples;  ///< of that profile: taken in first
 };
 

@@ -189,6 +189,60 @@ TEST_CASE_METHOD(EngineFixture, "percentiles and estimates are published from wh
   CHECK(metric("tandem_prediction_error_sum") < 0.01 * 300);
 }
 
+namespace {
+
+RuntimeOptions with_objective(bool profiled) {
+  RuntimeOptions options;
+  options.scheduling_policy = "hygen";
+  options.slo.objectives = {{policy::Quantity::tbt, policy::Statistic::p99, false, 4.0}};
+  options.slo.control = false;
+  policy::LatencyCoefficients k;  // of the simulated device
+  k.fixed = 1, k.row = 0.01;
+  if (profiled) options.learner.initial = {policy::LatencyForm::context, k, {1000, 0, 0}};
+  return options;
+}
+
+/// The most rows of an iteration that carries both classes.
+std::uint32_t most_mixed_rows(const std::vector<PlanPtr>& plans) {
+  std::uint32_t most = 0;
+  for (const auto& plan : plans) {
+    bool online = false, offline = false;
+    for (const auto& slice : plan->slices)
+      (slice.request_class == RequestClass::online ? online : offline) = true;
+    if (online && offline) most = std::max(most, plan->num_rows());
+  }
+  return most;
+}
+
+}  // namespace
+
+TEST_CASE("with a profile, an objective bounds iterations with offline work from the first on") {
+  EngineFixture engine(with_objective(true));
+  engine.submit(EngineFixture::call(10, 60));
+  auto flex = EngineFixture::call(450, 5);
+  flex.request_class = RequestClass::offline;
+  engine.virtual_time.advance(5ms);
+  engine.submit(flex);
+  engine.virtual_time.advance(2s);
+  CHECK(engine.events->size() == 65);
+  // 4 ms are 300 rows, and the model has no margin.
+  CHECK(most_mixed_rows(*engine.plans) == 300);
+  CHECK(engine.metric("tandem_iteration_budget_seconds") == Approx(0.004));
+  CHECK(engine.metric("tandem_prediction_error_count") > 50);
+}
+
+TEST_CASE("without a profile, offline work stays a small share until the model's error is known") {
+  EngineFixture engine(with_objective(false));
+  engine.submit(EngineFixture::call(10, 200));
+  auto flex = EngineFixture::call(450, 5);
+  flex.request_class = RequestClass::offline;
+  engine.virtual_time.advance(5ms);
+  engine.submit(flex);
+  engine.virtual_time.advance(2s);
+  CHECK(engine.events->size() == 205);
+  CHECK(most_mixed_rows(*engine.plans) == 1 + 512 / 8);
+}
+
 TEST_CASE_METHOD(EngineFixture, "a dead observer is replaced, and service goes on") {
   const auto predictor = caf::actor_cast<caf::strong_actor_ptr>(runtime->observers().predictor);
   submit(call(10, 40));

@@ -51,6 +51,22 @@ TEST_CASE("a file's values are taken and the rest are defaults") {
   CHECK(loaded.runtime.scheduler.plans_in_flight == 2);
 }
 
+TEST_CASE("objectives and the latency model's form are made of their texts") {
+  const Given given(
+      "model: m\nslo_ttft_p99: +10%\nslo_tbt_mean: 40ms\nslo_tbt_p50: none\nlatency_model: "
+      "hygen\n");
+  const auto loaded = given.loaded();
+  REQUIRE(loaded.runtime.slo.objectives.size() == 2);
+  CHECK(loaded.runtime.slo.objectives[0] ==
+        policy::Objective{policy::Quantity::ttft, policy::Statistic::p99, true, 0.1});
+  CHECK(loaded.runtime.slo.objectives[1].value == 40);
+  CHECK(loaded.runtime.learner.form == policy::LatencyForm::hygen);
+  const auto message = Given("model: m\nslo_tbt_p99: 40\n").refused();
+  CHECK_THAT(message, Catch::Contains("slo_tbt_p99: '40' is not allowed") &&
+                          Catch::Contains("such as 250ms"));
+  CHECK(Given("model: m\n").loaded().runtime.slo.objectives.empty());
+}
+
 TEST_CASE("an empty file sets nothing") {
   Given given("");
   given.sources.command_line = {{"model", {"m"}}};

@@ -10,8 +10,6 @@
 
 namespace tandem::policy {
 
-using namespace test;
-
 TEST_CASE("blocks are needed for positions that no held block covers") {
   struct Row {
     std::int64_t context, held, unheld, tokens, needed;

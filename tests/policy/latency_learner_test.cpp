@@ -57,6 +57,7 @@ TEST_CASE("the error is unknown at first, then known and small") {
   LatencyLearner learner;
   CHECK_FALSE(learner.changed());
   traffic.teach(learner, device(), 31, true);
+  CHECK(learner.changed());
   CHECK_FALSE(learner.snapshot().model.error_is_known());
   traffic.teach(learner, device(), 500, true);
   CHECK(learner.changed());
@@ -144,14 +145,14 @@ TEST_CASE("the bank is bounded, and the kinds not seen for longest go first") {
       shape.decode_context = decodes * prompt;
       shape.prefill_tokens = prompt;
       shape.prefills = 1;
-      for (int i = 0; i < 20; ++i) bank.add(shape, 1);
+      for (int i = 0; i < 40; ++i) bank.add(shape, 1);
     }
   CHECK(bank.num_regions() <= SampleBank::most_regions);
   CHECK(bank.size() <= SampleBank::most_regions * SampleBank::samples_per_region);
   IterationShape last;
   last.decodes = 2000, last.decode_context = 2000000, last.prefill_tokens = 90000,
   last.prefills = 1;
-  for (int i = 0; i < 20; ++i) bank.add(last, 7);
+  for (int i = 0; i < 40; ++i) bank.add(last, 7);
   CHECK(bank.knows(last));
   CHECK(bank.samples().back().ms == 7);
   CHECK(bank.samples().back().weight == 1);

@@ -12,9 +12,7 @@
 #include "core/plan.hpp"
 #include "policy/iteration_planner.hpp"
 
-namespace tandem::test {
-
-using namespace tandem::policy;
+namespace tandem::policy {
 
 inline SequenceView decoding(std::uint64_t id, std::int64_t context, bool preemptible = true) {
   SequenceView view;
@@ -173,4 +171,4 @@ inline void require_legal(const World& world, const Selection& selection) {
   REQUIRE(slots >= 0);
 }
 
-}  // namespace tandem::test
+}  // namespace tandem::policy

@@ -152,8 +152,8 @@ class Driver {
 
   /// A new model or new budgets, as the observers publish them.
   void learn() {
-    test::World world;
-    test::limit_at_random(world, random_());
+    World world;
+    limit_at_random(world, random_());
     if (chance(50)) return apply(ModelUpdated{std::make_shared<LatencySnapshot>(world.model)});
     apply(BudgetUpdated{std::make_shared<BudgetSnapshot>(world.limits)});
   }

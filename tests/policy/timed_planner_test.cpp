@@ -6,7 +6,6 @@
 
 namespace tandem::policy {
 
-using namespace test;
 using namespace std::chrono_literals;
 
 namespace {

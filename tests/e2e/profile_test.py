@@ -1,0 +1,53 @@
+"""`tandem profile`: a profile is made and served from, and refused where it is of something else.
+
+usage: profile_test.py TANDEM_BINARY
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from service import DEMO_MODEL, Service, main
+
+OK, USAGE = 0, 2
+
+
+def expect(binary, arguments, code, *parts):
+    """Runs the program: it returns `code`, and each of `parts` is in what it says."""
+    done = subprocess.run(
+        [binary, *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == code, f"{arguments}: exit code {done.returncode}\n{said}"
+    for part in parts:
+        assert part in said, f"{arguments}: no {part!r} in\n{said}"
+
+
+def a_profile_is_served_from_or_refused(binary):
+    with tempfile.TemporaryDirectory(prefix="tandem-profile-") as name:
+        path = pathlib.Path(name)
+        profile = path / "profile.yaml"
+        limits = ("--max-iteration-tokens", 32, "--max-sequences", 8)
+        measure = ("profile", "--model", DEMO_MODEL, *limits, "--seconds", 1, "--output")
+        expect(binary, (*measure, path / "no" / "p"), USAGE, "is not a folder")
+        expect(binary, (*measure, profile), OK, "MAPE", "decodes alone")
+        text = profile.read_text()
+        assert text.count("  - [") >= 32, text[:2000]
+        with Service(binary, profile_file=str(profile), slo_tbt_p99="10000ms") as service:
+            assert service.metric("tandem_iteration_budget_seconds") == 10
+        serve = ("serve", "--model", DEMO_MODEL, "--port", 0, "--data-dir", path / "data")
+        serve = (*serve, "--profile-file", profile)
+        impossible = (*serve, "--slo-ttft-mean", "0.0001ms")
+        expect(binary, impossible, USAGE, "cannot be met", "single online token")
+        relative = (*serve, "--slo-ttft-mean", "+5%")
+        expect(binary, relative, USAGE, "relative to online-only", "baseline")
+        expect(binary, (*serve, "--slo-tbt-p99", "5"), USAGE, "such as 250ms")
+        profile.write_text(text.replace("hidden=", "hidden=9"))
+        expect(binary, serve, USAGE, "is of something else", "model: the profile is of")
+        profile.write_text(text.replace("fixed:", "fixd:"))
+        expect(binary, serve, USAGE, "lacks 'fixed'")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv, a_profile_is_served_from_or_refused))
