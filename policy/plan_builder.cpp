@@ -136,16 +136,18 @@ void PlanBuilder::add_running_view(const SchedulerBooks& books, Sequence& sequen
   view.arrival = sequence.arrival;
 }
 
-/// None for an offline sequence whose next block a running one is about to publish, or one before
-/// it in this view would compute: it waits until it can share that.
+/// None for an offline sequence whose next block a running one is about to publish, or an offline
+/// one before it in this view would compute: it waits until it can share that.
 void PlanBuilder::add_waiting_view(const SchedulerBooks& books, Sequence& sequence) {
   const PrefixMatch prefix = find_prefix(books, sequence);
   if (const BlockHash* missing = first_missing(sequence, prefix)) {
+    const bool offline = sequence.request_class == RequestClass::offline;
     const bool somebody_computes_it =
         books.ledger.is_announced(*missing) ||
         std::find(missing_.begin(), missing_.end(), *missing) != missing_.end();
-    if (sequence.request_class == RequestClass::offline && somebody_computes_it) return;
-    missing_.push_back(*missing);
+    if (offline && somebody_computes_it) return;
+    // Nobody waits for a waiting online sequence: offline_only would never start it.
+    if (offline) missing_.push_back(*missing);
   }
   SequenceView& view = views_.emplace_back();
   sequences_.push_back(&sequence);
