@@ -42,8 +42,9 @@ Result<LoadedModel> load_model(const config::Config& config) {
     const auto format = model::load_chat_format(config.model);
     if (!format) return format.error();
     loaded.served.chat_format = *format;
-    if (format->kind() == model::ChatFormat::Kind::none)
-      spdlog::warn("chat_format_unknown effect=\"no chat; text completions work\"");
+    if (!format->usable())
+      spdlog::warn("chat_format_missing reason=\"{}\" effect=\"no chat; text completions work\"",
+                   format->problem());
   } else {
     spdlog::warn("tokenizer_missing effect=\"prompts must be token ids, no text comes out\"");
   }

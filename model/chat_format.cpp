@@ -1,80 +1,27 @@
 #include "model/chat_format.hpp"
 
 #include <algorithm>
+#include <ctime>
 #include <optional>
 
+#include "model/jinja/template.hpp"
 #include "model/json_file.hpp"
+#include "model/utf8.hpp"
 
 namespace tandem::model {
-namespace {
 
-constexpr std::uint64_t max_template_bytes = 16ULL << 20;
-
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-/// The tokens of a prompt in the making. Text between markers is encoded as one piece, as if the
-/// whole prompt had been written out and tokenized; nothing in it becomes a special token.
-class PromptBuilder {
- public:
-  explicit PromptBuilder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
-  void text(std::string_view more) { text_ += more; }
-
-  /// A special token by its content; a tokenizer without it is an error.
-  void marker(std::string_view content) {
-    const auto id = tokenizer_.find(content);
-    if (id) {
-      token(*id);
-    } else if (!error_) {
-      error_ = error(Errc::unsupported, "the tokenizer has no token \"" + std::string(content) +
-                                            "\", which the model's chat format needs");
-    }
-  }
-
-  void token(TokenId id) {
-    flush();
-    ids_.push_back(id);
-  }
-
-  /// Whatever the tokenizer puts before a text.
-  void beginning_of_text() {
-    for (const TokenId id : tokenizer_.encode("", true, false)) token(id);
-  }
-
-  Result<std::vector<TokenId>> take() {
-    flush();
-    if (error_) return *error_;
-    return std::move(ids_);
-  }
-
- private:
-  void flush() {
-    if (text_.empty()) return;
-    const auto more = tokenizer_.encode(text_, false, false);
-    ids_.insert(ids_.end(), more.begin(), more.end());
-    text_.clear();
-  }
-
-  const Tokenizer& tokenizer_;
-  std::string text_;
-  std::vector<TokenId> ids_;
-  std::optional<Error> error_;
+struct ChatFormat::Parsed {
+  jinja::Template source;
+  SpecialTokens special;
+  bool wants_parts = false;      ///< contents as lists of text parts
+  bool knows_developer = false;  ///< else OpenAI's "developer" is told as "system"
 };
 
-/// These models were trained on "system"; OpenAI's newer name for it means the same.
-std::string_view trained_role(std::string_view role) {
-  return role == "developer" ? "system" : role;
-}
+namespace {
 
-/// Leading and trailing white space, as the templates' trim takes it.
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view white = " \t\n\v\f\r";
-  const std::size_t begin = text.find_first_not_of(white);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(white) - begin + 1);
-}
+using jinja::Value;
+
+constexpr std::uint64_t max_template_bytes = 16ULL << 20;
 
 std::optional<Error> check_messages(std::span<const ChatMessage> messages) {
   if (messages.empty()) {
@@ -91,98 +38,48 @@ std::optional<Error> check_messages(std::span<const ChatMessage> messages) {
   return std::nullopt;
 }
 
-void chatml_turn(PromptBuilder& prompt, std::string_view role, std::string_view content) {
-  prompt.marker("<|im_start|>");
-  prompt.text(role);
-  prompt.text("\n");
-  prompt.text(content);
-  prompt.marker("<|im_end|>");
-  prompt.text("\n");
+/// Neither is nested deeply, nor holds what no container may hold: making them cannot fail.
+Value list_of(std::vector<Value> items) {
+  return jinja::make_list(std::move(items)).value_or(jinja::None());
+}
+Value dict_of(std::vector<std::pair<Value, Value>> entries) {
+  return jinja::make_dict(std::move(entries)).value_or(jinja::None());
 }
 
-void render_llama3(PromptBuilder& prompt, std::span<const ChatMessage> messages) {
-  const auto header = [&](std::string_view role) {
-    prompt.marker("<|start_header_id|>");
-    prompt.text(role);
-    prompt.marker("<|end_header_id|>");
-    prompt.text("\n\n");
+/// The role is one of ours, and templates build markers from it: it does not count as from outside.
+Value message_value(std::string_view role, std::string_view content, bool as_parts) {
+  auto text = Value::text(well_formed(content), true);
+  if (as_parts) {
+    text = list_of({dict_of(
+        {{Value::text("type"), Value::text("text")}, {Value::text("text"), std::move(text)}})});
+  }
+  return dict_of({{Value::text("role"), Value::text(std::string(role))},
+                  {Value::text("content"), std::move(text)}});
+}
+
+jinja::Variables variables_of(std::vector<Value> messages, const SpecialTokens& special) {
+  jinja::Variables variables{{"messages", list_of(std::move(messages))},
+                             {"tools", jinja::None()},
+                             {"documents", jinja::None()},
+                             {"add_generation_prompt", Value(true)}};
+  for (const auto& [name, content] : special) variables.emplace_back(name, Value::text(content));
+  return variables;
+}
+
+/// Some templates only look at contents that are lists of parts. Found out by rendering one message
+/// both ways.
+bool prefers_parts(const jinja::Template& source, const SpecialTokens& special) {
+  const std::string needle = "a text to be found again";
+  const auto shows = [&](bool as_parts) {
+    const auto text = source.render(
+        variables_of({message_value("user", needle, as_parts)}, special), std::time(nullptr));
+    return text && text->bytes.find(needle) != std::string::npos;
   };
-  prompt.marker("<|begin_of_text|>");
-  for (const auto& message : messages) {
-    header(trained_role(message.role));
-    prompt.text(trimmed(message.content));
-    prompt.marker("<|eot_id|>");
-  }
-  header("assistant");
-}
-
-/// User and assistant take turns after an optional system message. Where the tokenizer has a marker
-/// for it, the system message is a turn of its own, else it goes before the last user message.
-Result<std::vector<TokenId>> render_mistral(const Tokenizer& tokenizer,
-                                            std::span<const ChatMessage> messages) {
-  PromptBuilder prompt(tokenizer);
-  prompt.marker("<s>");
-  std::string_view system;
-  if (trained_role(messages.front().role) == "system") {
-    system = messages.front().content;
-    messages = messages.subspan(1);
-    if (tokenizer.find("[SYSTEM_PROMPT]")) {
-      prompt.marker("[SYSTEM_PROMPT]");
-      prompt.text(system);
-      prompt.marker("[/SYSTEM_PROMPT]");
-      system = {};
-    }
-  }
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const std::string_view expected = i % 2 == 0 ? "user" : "assistant";
-    if (messages[i].role != expected) {
-      return error(Errc::invalid_value,
-                   "after an optional system message, user and assistant must take turns for this "
-                   "model; found \"" +
-                       messages[i].role + "\" where \"" + std::string(expected) + "\" was due",
-                   "messages");
-    }
-    if (expected == "assistant") {
-      prompt.text(messages[i].content);
-      prompt.marker("</s>");
-      continue;
-    }
-    prompt.marker("[INST]");
-    if (!system.empty() && i + 2 >= messages.size()) {
-      prompt.text(system);
-      prompt.text("\n\n");
-    }
-    prompt.text(messages[i].content);
-    prompt.marker("[/INST]");
-  }
-  if (messages.size() % 2 == 0) {
-    return error(Errc::invalid_value, "the last message must be the user's for this model",
-                 "messages");
-  }
-  return prompt.take();
-}
-
-/// The literal "<|im_start|>system\n…<|im_end|>" of a template, if it has one without expressions
-/// in it: the system message for conversations that bring none.
-std::string find_default_system(std::string_view text) {
-  constexpr std::string_view begin_marker = "<|im_start|>system\\n";
-  constexpr std::string_view end_marker = "<|im_end|>";
-  for (std::size_t at = text.find(begin_marker); at != std::string_view::npos;
-       at = text.find(begin_marker, at + 1)) {
-    const std::size_t begin = at + begin_marker.size();
-    const std::size_t end = text.find(end_marker, begin);
-    if (end == std::string_view::npos) break;
-    const std::string_view message = text.substr(begin, end - begin);
-    if (!message.empty() && message.find_first_of("'\"{}\\") == std::string_view::npos) {
-      return std::string(message);
-    }
-  }
-  return {};
+  return !shows(false) && shows(true);
 }
 
 /// The template of a tokenizer_config.json: a string, or a list of named ones.
-Result<std::string> template_of(const boost::json::object& config, const std::string& where) {
-  JsonFields fields(config, where);
+Result<std::string> template_of(JsonFields& fields, const std::string& where) {
   const auto* value = fields.find("chat_template");
   if (value == nullptr) return std::string();
   if (value->is_string()) return std::string(value->get_string());
@@ -202,72 +99,83 @@ Result<std::string> template_of(const boost::json::object& config, const std::st
                "chat_template");
 }
 
-}  // namespace
-
-std::string_view to_string(ChatFormat::Kind kind) {
-  switch (kind) {
-    case ChatFormat::Kind::none: return "none";
-    case ChatFormat::Kind::chatml: return "chatml";
-    case ChatFormat::Kind::llama3: return "llama3";
-    case ChatFormat::Kind::mistral: return "mistral";
+/// Each is a string, or an object whose `content` is one.
+SpecialTokens special_tokens_of(JsonFields& fields) {
+  SpecialTokens special;
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
+                           "cls_token", "mask_token"}) {
+    const auto* value = fields.find(name);
+    if (value == nullptr) continue;
+    if (value->is_object()) value = value->get_object().if_contains("content");
+    if (value == nullptr || !value->is_string()) continue;
+    special.emplace_back(name, std::string(value->get_string()));
   }
-  return "unknown";
+  return special;
 }
 
-ChatFormat ChatFormat::from_template(std::string_view text) {
-  if (contains(text, "<|im_start|>")) {
-    ChatFormat format(Kind::chatml);
-    format.begins_with_bos_ = contains(text, "bos_token");
-    format.default_system_ = find_default_system(text);
+}  // namespace
+
+ChatFormat ChatFormat::from_template(std::string_view source, std::string name,
+                                     SpecialTokens special) {
+  ChatFormat format;
+  auto parsed = jinja::Template::parse(source, std::move(name));
+  if (!parsed) {
+    format.problem_ = parsed.error().message;
     return format;
   }
-  if (contains(text, "<|start_header_id|>") && contains(text, "<|eot_id|>")) {
-    return ChatFormat(Kind::llama3);
-  }
-  if (contains(text, "[INST]") && contains(text, "[/INST]")) return ChatFormat(Kind::mistral);
-  return ChatFormat(Kind::none);
+  auto made = std::make_shared<Parsed>();
+  made->wants_parts = prefers_parts(*parsed, special);
+  made->knows_developer = source.find("developer") != std::string_view::npos;
+  made->special = std::move(special);
+  made->source = *std::move(parsed);
+  format.template_ = std::move(made);
+  format.problem_.clear();
+  return format;
 }
 
 Result<std::vector<TokenId>> ChatFormat::render(const Tokenizer& tokenizer,
                                                 std::span<const ChatMessage> messages) const {
-  if (kind_ == Kind::none) {
+  if (!usable()) {
     return error(Errc::unsupported,
-                 "this model has no chat format that is supported; use /v1/completions");
+                 "no chat with this model: " + problem_ + "; use /v1/completions", "messages");
   }
   if (auto wrong = check_messages(messages)) return *wrong;
-  if (kind_ == Kind::mistral) return render_mistral(tokenizer, messages);
-  PromptBuilder prompt(tokenizer);
-  if (kind_ == Kind::llama3) {
-    render_llama3(prompt, messages);
-    return prompt.take();
-  }
-  if (begins_with_bos_) prompt.beginning_of_text();
-  if (!default_system_.empty() && trained_role(messages.front().role) != "system") {
-    chatml_turn(prompt, "system", default_system_);
-  }
+  std::vector<Value> values;
+  values.reserve(messages.size());
   for (const auto& message : messages) {
-    chatml_turn(prompt, trained_role(message.role), message.content);
+    const bool renamed = message.role == "developer" && !template_->knows_developer;
+    values.push_back(message_value(renamed ? "system" : std::string_view(message.role),
+                                   message.content, template_->wants_parts));
   }
-  prompt.marker("<|im_start|>");
-  prompt.text("assistant\n");
-  return prompt.take();
+  const auto text = template_->source.render(variables_of(std::move(values), template_->special),
+                                             std::time(nullptr));
+  if (!text) return text.error();
+  return tokenizer.encode_prompt(text->bytes, text->literal);
 }
 
 Result<ChatFormat> load_chat_format(const std::filesystem::path& folder) {
   std::error_code ignored;
+  const auto config_path = folder / "tokenizer_config.json";
+  std::string source, name = "in tokenizer_config.json";
+  SpecialTokens special;
+  if (std::filesystem::exists(config_path, ignored)) {
+    auto config = read_json_object(config_path, max_template_bytes);
+    if (!config) return std::move(config).error();
+    JsonFields fields(*config, config_path.string());
+    auto text = template_of(fields, config_path.string());
+    if (!text) return std::move(text).error();
+    source = *std::move(text);
+    special = special_tokens_of(fields);
+  }
   const auto own_file = folder / "chat_template.jinja";
   if (std::filesystem::exists(own_file, ignored)) {
     auto text = read_file(own_file, max_template_bytes);
     if (!text) return std::move(text).error();
-    return ChatFormat::from_template(*text);
+    source = *std::move(text);
+    name = "chat_template.jinja";
   }
-  const auto config_path = folder / "tokenizer_config.json";
-  if (!std::filesystem::exists(config_path, ignored)) return ChatFormat();
-  auto config = read_json_object(config_path, max_template_bytes);
-  if (!config) return std::move(config).error();
-  auto text = template_of(*config, config_path.string());
-  if (!text) return std::move(text).error();
-  return ChatFormat::from_template(*text);
+  if (source.empty()) return ChatFormat();
+  return ChatFormat::from_template(source, std::move(name), std::move(special));
 }
 
 }  // namespace tandem::model

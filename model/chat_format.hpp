@@ -1,15 +1,15 @@
-// A conversation as the model's prompt. Until templates are interpreted, the common shapes are
-// recognised by the markers in chat_template (ChatML, Llama-3, Mistral [INST]); a model with
-// another template has no chat endpoint and says so. Of a ChatML template two more things are
-// taken: whether it begins with the beginning-of-text token, and the system message that it puts in
-// where a conversation has none. Not rendered: tools, dates, thinking blocks.
+// A conversation as the model's prompt: the model folder's own chat template, interpreted
+// (model/jinja). What users wrote is kept apart from what the template wrote, so that no message
+// can forge a special token. A folder without a template, or with one that cannot be parsed, has no
+// chat endpoint and says why.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/generate.hpp"
@@ -18,32 +18,36 @@
 
 namespace tandem::model {
 
+/// bos_token, eos_token and so on, by name, as a template reads them.
+using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
+
 class ChatFormat {
  public:
-  enum class Kind : std::uint8_t { none, chatml, llama3, mistral };
-
   ChatFormat() = default;
-  explicit ChatFormat(Kind kind) : kind_(kind) {}
-  /// What the text of a chat_template amounts to.
-  static ChatFormat from_template(std::string_view text);
+  /// `name` stands for the template in errors. A template that cannot be parsed gives a format that
+  /// is not usable().
+  static ChatFormat from_template(std::string_view source, std::string name,
+                                  SpecialTokens special = {});
 
-  [[nodiscard]] Kind kind() const { return kind_; }
+  [[nodiscard]] bool usable() const { return template_ != nullptr; }
+  /// Why it is not usable, naming template and line.
+  [[nodiscard]] const std::string& problem() const { return problem_; }
+
   /// Token ids of the conversation and the header of the assistant's turn. Message contents never
-  /// become special tokens. Fails with `unsupported` if the kind is none or the tokenizer lacks the
-  /// markers, with `invalid_value` if the messages cannot be a conversation of this kind.
+  /// become special tokens. Fails with `unsupported` if not usable(), with `invalid_value` if the
+  /// template refuses the messages or cannot cope with them, with `too_large` if rendering reaches
+  /// a bound.
   [[nodiscard]] Result<std::vector<TokenId>> render(const Tokenizer& tokenizer,
                                                     std::span<const ChatMessage> messages) const;
 
  private:
-  Kind kind_ = Kind::none;
-  bool begins_with_bos_ = false;
-  std::string default_system_;
+  struct Parsed;
+  std::shared_ptr<const Parsed> template_;
+  std::string problem_ = "the model's folder has no chat template";
 };
 
-std::string_view to_string(ChatFormat::Kind kind);
-
-/// Looks at chat_template.jinja, else at tokenizer_config.json's chat_template. A folder with
-/// neither has the kind none.
+/// Looks at chat_template.jinja, else at tokenizer_config.json's chat_template: a string, or a list
+/// of which the one named "default" is taken.
 Result<ChatFormat> load_chat_format(const std::filesystem::path& folder);
 
 }  // namespace tandem::model
