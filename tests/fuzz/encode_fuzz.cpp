@@ -65,7 +65,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   const std::string decoded = tokenizer->decode(ids);
   require(tandem::model::is_well_formed(decoded));
-  if (subjects[choice].lossless && !parse_special) {
+  // A metaspace in the text comes back as the space that it stands for.
+  const bool has_metaspace = text.find("\u2581") != std::string_view::npos;
+  if (subjects[choice].lossless && !parse_special && !has_metaspace) {
     require(decoded == tandem::model::well_formed(text));
   }
   tandem::model::TextStream stream(tokenizer, {}, false);
