@@ -94,6 +94,9 @@ struct ReplayArguments {
   std::size_t offline_concurrency = 32;
   double run_seconds = 0;
   bool end_with_online = false;
+  std::filesystem::path
+      online_prompts;             ///< text, instead of made-up prompts of the trace's lengths
+  std::string transport = "sse";  ///< sse | websocket
   std::int64_t vocab_size = 0;
   double temperature = 0;
   bool every_token = false;

@@ -26,11 +26,14 @@ struct RequestShape {
   std::vector<std::string> prompts;  ///< text, in turn, instead of the workload's
   double temperature = 0;
   bool every_token = false;
+  bool websocket = false;  ///< online: Responses events; needs `prompts`, which are text
   std::chrono::milliseconds timeout{600000};
 
   /// The body of workload.requests[index].
   [[nodiscard]] std::string body(const sim::Workload& workload, std::size_t index, bool stream,
                                  bool flex) const;
+  /// The response.create event of the same request, over a WebSocket.
+  [[nodiscard]] std::string event(const sim::Workload& workload, std::size_t index) const;
 };
 
 /// Sends each request at its time, whatever became of those before it: open loop. Only when
@@ -54,15 +57,21 @@ class OnlineLoad {
 
  private:
   struct Call;
+  struct Socket;
   [[nodiscard]] double now_ms() const;
   void await_next();
   void arrive();
   void send(std::size_t index, std::string body);
+  void send_over_http(const std::shared_ptr<Call>& call, std::string body);
+  void send_over_websocket(const std::shared_ptr<Call>& call, std::string event);
+  std::shared_ptr<Socket> open_socket();
   void take(Call& call, std::string_view event);
-  void end(const std::shared_ptr<Call>& call, const Result<client::HttpResponse>& response);
+  void take_message(const std::shared_ptr<Socket>& socket, const std::string& message);
+  void end(const std::shared_ptr<Call>& call, std::string failure);
 
   client::EventLoop& loop_;
   client::HttpClient http_;
+  std::vector<std::shared_ptr<Socket>> sockets_;  ///< open or opening
   const RequestShape shape_;
   const sim::Workload workload_;
   const std::size_t max_in_flight_;

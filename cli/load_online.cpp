@@ -1,7 +1,7 @@
 // The online half of load.hpp: streamed completions at their times.
 #include <boost/json.hpp>
 
-#include "cli/load.hpp"
+#include "cli/load_call.hpp"
 
 namespace tandem::cli {
 namespace json = boost::json;
@@ -29,15 +29,18 @@ std::string RequestShape::body(const sim::Workload& workload, std::size_t index,
   return json::serialize(body);
 }
 
-/// One request in flight.
-struct OnlineLoad::Call {
-  client::Measured* measured = nullptr;
-  client::SseParser events;
-  Clock::time_point sent, last;
-  bool begun = false;  ///< a chunk came
-  bool done = false;   ///< [DONE] came
-  std::string failure;
-};
+void OnlineLoad::Call::chunk(Clock::time_point now) {
+  const auto since = [&](Clock::time_point earlier) {
+    return std::chrono::duration<double, std::milli>(now - earlier).count();
+  };
+  if (begun)
+    measured->gaps_ms.push_back(static_cast<float>(since(last)));
+  else
+    measured->ttft_ms = since(sent);
+  begun = true;
+  last = now;
+  measured->e2e_ms = since(sent);
+}
 
 OnlineLoad::OnlineLoad(client::EventLoop& loop, client::Url url, RequestShape shape,
                        sim::Workload workload, std::size_t max_in_flight)
@@ -61,7 +64,8 @@ void OnlineLoad::start(std::function<void()> on_done) {
 
 void OnlineLoad::await_next() {
   if (next_ == total()) return;
-  next_body_ = shape_.body(workload_, next_, true, false);
+  next_body_ = shape_.websocket ? shape_.event(workload_, next_)
+                                : shape_.body(workload_, next_, true, false);
   loop_.at(start_ + workload_.requests[next_].arrival, [this] { arrive(); });
 }
 
@@ -81,6 +85,13 @@ void OnlineLoad::send(std::size_t index, std::string body) {
   call->measured = &measured_[index];
   call->measured->sent_ms = now_ms();
   call->sent = Clock::now();
+  if (shape_.websocket)
+    send_over_websocket(call, std::move(body));
+  else
+    send_over_http(call, std::move(body));
+}
+
+void OnlineLoad::send_over_http(const std::shared_ptr<Call>& call, std::string body) {
   client::HttpRequest request{.method = "POST", .target = "/v1/completions"};
   request.body = std::move(body);
   request.timeout = shape_.timeout;
@@ -90,7 +101,14 @@ void OnlineLoad::send(std::size_t index, std::string body) {
         if (!call->events.push(bytes, [&](std::string_view event) { take(*call, event); }))
           call->failure = "event too long";
       },
-      [this, call](const Result<client::HttpResponse>& response) { end(call, response); });
+      [this, call](const Result<client::HttpResponse>& response) {
+        if (!response)
+          end(call, "connection");
+        else if (response->status != 200)
+          end(call, "status " + std::to_string(response->status));
+        else
+          end(call, call->failure);
+      });
 }
 
 void OnlineLoad::take(Call& call, std::string_view event) {
@@ -116,28 +134,13 @@ void OnlineLoad::take(Call& call, std::string_view event) {
   }
   const auto* choices = object->if_contains("choices");
   if (!choices || !choices->is_array() || choices->as_array().empty()) return;
-  const auto since = [&](Clock::time_point earlier) {
-    return std::chrono::duration<double, std::milli>(now - earlier).count();
-  };
-  if (call.begun)
-    measured.gaps_ms.push_back(static_cast<float>(since(call.last)));
-  else
-    measured.ttft_ms = since(call.sent);
-  call.begun = true;
-  call.last = now;
-  measured.e2e_ms = since(call.sent);
+  call.chunk(now);
 }
 
-void OnlineLoad::end(const std::shared_ptr<Call>& call,
-                     const Result<client::HttpResponse>& response) {
+void OnlineLoad::end(const std::shared_ptr<Call>& call, std::string failure) {
   auto& measured = *call->measured;
-  if (!response)
-    measured.failure = "connection";
-  else if (response->status != 200)
-    measured.failure = "status " + std::to_string(response->status);
-  else if (!call->failure.empty())
-    measured.failure = call->failure;
-  else if (!call->done || !call->begun)
+  measured.failure = std::move(failure);
+  if (measured.failure.empty() && (!call->done || !call->begun))
     measured.failure = "stream cut short";
   measured.ok = measured.failure.empty();
   --in_flight_;

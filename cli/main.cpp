@@ -211,6 +211,12 @@ Command add_replay(CLI::App& root) {
   app->add_option("--url", a.url, "Of the service")->capture_default_str();
   app->add_option("--model", a.model, "Its name; default: the one the service has");
   add_trace_options(*app, "", a.online);
+  app->add_option("--prompts", a.online_prompts,
+                  "Text prompts of the online calls, in turn, instead of made-up ones")
+      ->check(CLI::ExistingFile);
+  app->add_option("--transport", a.transport,
+                  "Of online calls: sse, or websocket (Responses events; needs --prompts)")
+      ->check(CLI::IsMember({"sse", "websocket"}));
   add_trace_options(*app, "offline-", a.offline);
   app->add_option("--offline-prompts", a.offline_prompts,
                   "Text prompts as offline items: lines, .jsonl, .json (BBH) or .csv (MMLU)")

@@ -76,6 +76,11 @@ Result<void> add_online(const ReplayArguments& a, std::int64_t max_context, Load
   plan.offline = {online->name, online->prefix_id_tokens, {offline, requests.end()}};
   requests.erase(offline, requests.end());
   plan.online = std::move(*online);
+  if (!a.online_prompts.empty()) {
+    auto prompts = sim::read_prompts(a.online_prompts);
+    if (!prompts) return prompts.error();
+    plan.online_shape.prompts = std::move(*prompts);
+  }
   plan.workload =
       plan.online.name + ", " + std::to_string(plan.online.requests.size()) + " online requests";
   return {};
@@ -108,6 +113,10 @@ Result<void> check_arguments(const ReplayArguments& a) {
     return wrong("nothing to replay: expected --trace, --offline-trace or --offline-prompts");
   if (!a.offline.file.empty() && !a.offline_prompts.empty())
     return wrong("--offline-trace and --offline-prompts are both given; expected is one of them");
+  if (a.transport == "websocket" && a.online_prompts.empty())
+    return wrong("--transport websocket needs --prompts: its events carry text, not token ids");
+  if (!a.online_prompts.empty() && a.online.file.empty())
+    return wrong("--prompts needs --trace, which says when they are sent");
   if (!a.prompt_prefix.empty() && a.offline_prompts.empty())
     return wrong("--prompt-prefix needs --offline-prompts");
   if (a.end_with_online && a.online.file.empty()) return wrong("--end-with-online needs --trace");
@@ -133,6 +142,7 @@ Result<LoadPlan> make_plan(const ReplayArguments& a) {
   }
   plan.online_shape.repetition = a.seed * 2;
   plan.offline_shape.repetition = a.seed * 2 + 1;
+  plan.online_shape.websocket = a.transport == "websocket";
   plan.offline_mode = a.offline_mode;
   plan.offline_concurrency = a.offline_concurrency;
   plan.max_concurrency = a.max_concurrency;

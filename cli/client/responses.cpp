@@ -17,15 +17,21 @@ std::string text_of(const json::object& object, std::string_view name) {
   return value && value->is_string() ? std::string(value->as_string()) : std::string();
 }
 
+std::int64_t number_of(const json::object& object, std::string_view name) {
+  const auto* value = object.if_contains(name);
+  return value && value->is_int64() ? value->as_int64() : 0;
+}
+
 void read_response(const json::object& response, ResponseEvent& event) {
   event.response_id = text_of(response, "id");
   event.status = text_of(response, "status");
   if (const auto* error = object_of(response, "error")) event.message = text_of(*error, "message");
   if (const auto* details = object_of(response, "incomplete_details"))
     event.message = text_of(*details, "reason");
-  if (const auto* usage = object_of(response, "usage"))
-    if (const auto* tokens = usage->if_contains("output_tokens"); tokens && tokens->is_int64())
-      event.output_tokens = tokens->as_int64();
+  const auto* usage = object_of(response, "usage");
+  if (!usage) return;
+  event.input_tokens = number_of(*usage, "input_tokens");
+  event.output_tokens = number_of(*usage, "output_tokens");
 }
 
 }  // namespace

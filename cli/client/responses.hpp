@@ -28,7 +28,7 @@ struct ResponseEvent {
   enum class Kind : std::uint8_t {
     created,  ///< response_id is known from here on
     delta,    ///< text
-    ended,    ///< completed, incomplete or failed: status, message, output_tokens
+    ended,    ///< completed, incomplete or failed: status, message, tokens
     error,    ///< of a response (stream_id) or of the whole session: message
     other,
   };
@@ -36,7 +36,7 @@ struct ResponseEvent {
   std::string stream_id, response_id, text;
   std::string status;   ///< "completed", "incomplete", "cancelled", "failed"
   std::string message;  ///< for people
-  std::int64_t output_tokens = 0;
+  std::int64_t input_tokens = 0, output_tokens = 0;
 };
 /// Fails if `json` is no object with a type.
 Result<ResponseEvent> parse_response_event(std::string_view json);

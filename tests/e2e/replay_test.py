@@ -16,6 +16,7 @@ def test_replay():
         (["--trace", ROOT / "LICENSE", "--end-with-online", "--run-seconds", "-1"], "run-seconds"),
         (["--offline-prompts", ROOT / "LICENSE", "--offline-trace", ROOT / "LICENSE"], "both given"),
         (["--offline-prompts", ROOT / "LICENSE", "--end-with-online"], "needs --trace"),
+        (["--trace", ROOT / "LICENSE", "--transport", "websocket"], "needs --prompts"),
     ]:
         expect(["replay", *wrong], USAGE, part)
     with Service(BINARY) as service, folder() as path:
@@ -75,6 +76,13 @@ def test_replay():
             OK,
         )
         assert json.loads(result.read_text())["offline"]["output_tokens"] == 12
+        # Online calls as text, over either transport.
+        for transport in ("sse", "websocket"):
+            expect([*base, "--trace", trace, "--prompts", prompts, "--transport", transport, "--speed", "9"], OK)
+            online = json.loads(result.read_text())["online"]
+            assert (online["completed"], online["output_tokens"]) == (8, 48), online
+            assert 8 < online["prompt_tokens"] < 400 and online["ttft_ms"]["p50"] > 0, online
+            assert online["chunks"] > 8, online
         # What does not fit the context is named, or left out and counted.
         long = path / "long.csv"
         long.write_text("arrival,prompt_tokens,output_tokens\n0,9,3\n0,100000,3\n")
