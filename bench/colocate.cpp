@@ -3,6 +3,7 @@
 // online_first and the offline-only ceiling (HyGen, arXiv 2501.14808, §5). Objectives are relative
 // to online-only service. docs/benchmarks/simulator.md has the figures and the commands.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -130,6 +131,9 @@ class Load {
                      hygen.met ? fixed(hygen.measured->total_tokens_per_s() / online, 2) : "-",
                      shown(fixed_rate), fixed_rate.met ? fixed(capped, 0) : "-",
                      hygen.met && fixed_rate.met ? fixed(harvested / capped, 2) : "-"});
+    std::string line;
+    for (const std::string& cell : rows_.back()) line += cell + "  ";
+    std::fprintf(stderr, "%s\n", line.c_str());
   }
 
   /// All four statistics at once, at 10 %.
@@ -168,6 +172,12 @@ int fail(const Error& reason) {
   return 2;
 }
 
+bool has_prefixes(const Workload& workload) {
+  return std::any_of(workload.requests.begin(), workload.requests.end(), [](const auto& each) {
+    return !each.prompt.empty() || !each.prefix_ids.empty();
+  });
+}
+
 int run(const Arguments& a) {
   TraceOptions of_offline;
   of_offline.request_class = RequestClass::offline;
@@ -191,6 +201,8 @@ int run(const Arguments& a) {
   run.scheduler.max_sequences = a.max_sequences;
   run.scheduler.kv_blocks = *blocks;
   run.scheduler.hash_key = 1;
+  // Traces of lengths alone share no prefix: looking for one would only cost time.
+  run.scheduler.prefix_cache = has_prefixes(online->workload) || has_prefixes(offline->workload);
   run.device = make_roofline(*device, shape);
   run.vocab_size = shape.vocab;
   run.horizon = to_duration(a.seconds);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/simulate.hpp"
 #include "config/keys.hpp"
 
 namespace tandem::cli {
@@ -264,6 +265,12 @@ Command add_tokenize(CLI::App& root) {
   return {app, [arguments] { return tokenize(*arguments); }};
 }
 
+Command add_simulation(CLI::App& root) {
+  auto* app = root.add_subcommand(
+      "simulate", "How much offline work could be harvested on a device beside some traffic");
+  return {app, add_simulate(*app)};
+}
+
 /// "--prot: did you mean 'port'?" for a flag that `serve` does not have.
 void suggest(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
@@ -294,6 +301,7 @@ int run(int argc, char** argv) {
       add_chat(root),
       add_bench(root),
       add_replay(root),
+      add_simulation(root),
       add_tokenize(root),
       Command{root.add_subcommand("version", "What this program is and what it can run on"),
               [] { return version(); }}};
@@ -310,7 +318,7 @@ int run(int argc, char** argv) {
     const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
     print_error(no_command ? "'" + std::string(argv[1]) +
                                  "' is no command; there are serve, profile, chat, bench, "
-                                 "replay, tokenize and version"
+                                 "replay, simulate, tokenize and version"
                            : e.what());
     if (commands.front().app->parsed() && dynamic_cast<const CLI::ExtrasError*>(&e))
       suggest(argc, argv);

@@ -113,6 +113,12 @@ Comparison::Comparison(const Workload& workload, const ComparisonOptions& option
 
 MeasuredPtr Comparison::run(const Trial& trial) {
   if (const auto found = done_.find(trial); found != done_.end()) return found->second;
+  auto measured = run(trial, {});
+  if (!stopped_) done_.emplace(trial, measured);
+  return measured;
+}
+
+MeasuredPtr Comparison::run(const Trial& trial, const std::vector<RunObserver*>& observers) {
   RunOptions run = options_.run;
   run.make_planner = [trial] { return make_planner(trial); };
   run.model = model_;
@@ -133,10 +139,10 @@ MeasuredPtr Comparison::run(const Trial& trial) {
   }
   const Workload& workload = alone ? offline_alone : workload_;
   Measurements measurements(workload, run.horizon, options_.interval);
-  if (run.progress(Duration{})) run_fast(workload, run, {&measurements});
-  auto measured = std::make_shared<const Measured>(measurements.result());
-  if (!stopped_) done_.emplace(trial, measured);
-  return measured;
+  std::vector<RunObserver*> all = observers;
+  all.push_back(&measurements);
+  if (run.progress(Duration{})) run_fast(workload, run, all);
+  return std::make_shared<const Measured>(measurements.result());
 }
 
 double Comparison::ceiling() {

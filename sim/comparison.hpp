@@ -58,6 +58,8 @@ class Comparison {
   Comparison(const Workload& workload, const ComparisonOptions& options);
 
   MeasuredPtr run(const Trial& trial);
+  /// Runs it anew, with others watching.
+  MeasuredPtr run(const Trial& trial, const std::vector<RunObserver*>& observers);
   /// Online requests alone: what relative objectives are relative to.
   MeasuredPtr baseline() { return run({.policy = "online_only"}); }
   /// Offline work alone, tokens per second in its steady state.

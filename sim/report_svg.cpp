@@ -98,12 +98,14 @@ class Drawing {
       svg_ += line(left, at, width - right, at, "stroke=\"#ddd\"");
       svg_ += text(left - 8, at + 4, number(value, step), "text-anchor=\"end\" fill=\"#555\"");
     }
+    for (const Curve& curve : drawn.curves) svg_ += path(curve, y, high);
     for (const Level& level : drawn.levels) {
       const double at = y + panel * (1 - level.value / high);
       svg_ += line(left, at, width - right, at, "stroke=\"#333\" stroke-dasharray=\"6 4\"");
-      svg_ += text(width - right - 4, at - 5, level.name, "text-anchor=\"end\" fill=\"#333\"");
+      svg_ += text(width - right - 4, at - 5, level.name,
+                   "text-anchor=\"end\" fill=\"#333\" stroke=\"#fff\" stroke-width=\"4\" "
+                   "paint-order=\"stroke\"");
     }
-    for (const Curve& curve : drawn.curves) svg_ += path(curve, y, high);
     legend(drawn, y);
   }
 

@@ -1,0 +1,318 @@
+// `tandem simulate`: brings device, model and workload together, runs every policy, reports.
+// Standard output is the table; progress goes to standard error.
+#include "cli/simulate.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+
+#include "cli/client/progress.hpp"
+#include "cli/client/workload.hpp"
+#include "cli/commands.hpp"
+#include "config/profile_file.hpp"
+#include "sim/event_log.hpp"
+#include "sim/report.hpp"
+#include "sim/synthetic.hpp"
+#include "sim/trace_reader.hpp"
+#include "sim/workload_scaling.hpp"
+
+namespace tandem::cli {
+namespace {
+
+std::atomic<bool> interrupted{false};
+
+Duration to_duration(double seconds) { return Duration(static_cast<Duration::rep>(seconds * 1e9)); }
+
+Error wrong(std::string message, std::string param) {
+  return error(Errc::invalid_value, std::move(message), std::move(param));
+}
+
+Result<sim::LengthRange> range_of(const std::string& text, const std::string& flag) {
+  const auto length = client::parse_length(text);
+  if (!length) return wrong("--" + flag + ": " + length.error().message, flag);
+  return sim::LengthRange{Tokens(length->least), Tokens(length->most)};
+}
+
+struct Plan {
+  sim::Workload workload;
+  sim::ComparisonOptions options;
+  sim::SimulationReport report;
+};
+
+Result<sim::Workload> online_part(const SimulateArguments& a, Tokens max_context,
+                                  std::vector<std::string>& notes) {
+  if (!a.trace.empty() && a.rate > 0)
+    return wrong("--trace and --rate exclude each other: traffic is read or generated", "rate");
+  if (a.rate > 0) {
+    if (!(a.duration > 0)) return wrong("--rate needs --duration, in seconds", "duration");
+    const auto input = range_of(a.input_tokens, "input-tokens");
+    if (!input) return input.error();
+    const auto output = range_of(a.output_tokens, "output-tokens");
+    if (!output) return output.error();
+    return sim::synthetic_online({.rate = a.rate,
+                                  .cv = a.cv,
+                                  .duration = to_duration(a.duration),
+                                  .prompt = *input,
+                                  .output = *output,
+                                  .seed = a.seed});
+  }
+  if (a.trace.empty()) return sim::Workload{};
+  auto trace = sim::read_trace(a.trace, {.sort = a.sort, .seed = a.seed});
+  if (!trace) return trace.error();
+  notes.insert(notes.end(), trace->notes.begin(), trace->notes.end());
+  return sim::scaled(std::move(trace->workload),
+                     {.start = to_duration(a.trace_start),
+                      .length = to_duration(a.duration * a.speed),
+                      .keep = a.keep,
+                      .speed = a.speed,
+                      .prompt_scale = a.prompt_scale,
+                      .output_scale = a.output_scale,
+                      .max_context = max_context,
+                      .drop_too_long = a.drop_too_long,
+                      .seed = a.seed},
+                     notes);
+}
+
+Result<sim::Workload> offline_part(const SimulateArguments& a, Tokens max_context,
+                                   std::vector<std::string>& notes) {
+  if (a.offline.empty()) {
+    const auto input = range_of(a.offline_input_tokens, "offline-input-tokens");
+    if (!input) return input.error();
+    const auto output = range_of(a.offline_output_tokens, "offline-output-tokens");
+    if (!output) return output.error();
+    return sim::synthetic_offline(a.offline_items, *input, *output, a.seed + 1);
+  }
+  sim::TraceOptions options;
+  options.request_class = RequestClass::offline;
+  options.sort = true;
+  options.seed = a.seed;
+  auto trace = sim::read_trace(a.offline, options);
+  if (!trace) return trace.error();
+  notes.insert(notes.end(), trace->notes.begin(), trace->notes.end());
+  return sim::scaled(std::move(trace->workload),
+                     {.max_context = max_context, .drop_too_long = a.drop_too_long}, notes);
+}
+
+/// The device's times and its room for KV.
+Result<void> take_machine(const SimulateArguments& a, Plan& plan) {
+  const auto device = sim::load_device(a.device);
+  if (!device) return device.error();
+  const auto config = model::load_config(a.model);
+  if (!config) return config.error();
+  const sim::ModelShape shape = sim::shape_of(*config);
+  auto& run = plan.options.run;
+  run.device = sim::make_roofline(*device, shape);
+  run.vocab_size = shape.vocab;
+  plan.report.device = device->name;
+  plan.report.model = a.model.filename().string();
+  if (!a.profile.empty()) {
+    const auto profile = config::read_profile(a.profile);
+    if (!profile) return profile.error();
+    run.device = sim::make_fitted_device(profile->latency);
+    plan.report.device = profile->key.device + " as profiled";
+    plan.report.model = profile->key.model;
+    if (a.kv_tokens == 0)
+      return wrong("--profile has times, not memory: --kv-tokens is needed with it", "kv_tokens");
+  }
+  run.scheduler.kv_blocks = Blocks(a.kv_tokens / kv_block_tokens);
+  if (a.kv_tokens == 0) {
+    const auto blocks = sim::kv_blocks(*device, shape);
+    if (!blocks) return blocks.error();
+    run.scheduler.kv_blocks = *blocks;
+  }
+  return {};
+}
+
+Result<void> take_workload(const SimulateArguments& a, Plan& plan, Tokens max_context) {
+  std::vector<std::string> notes;
+  auto online = online_part(a, max_context, notes);
+  if (!online) return online.error();
+  auto offline = offline_part(a, max_context, notes);
+  if (!offline) return offline.error();
+  double seconds = a.duration;
+  if (!(seconds > 0)) {
+    if (online->requests.empty())
+      return wrong("there is no --trace and no --rate: --duration says how long to run",
+                   "duration");
+    seconds = std::ceil(to_seconds(online->requests.back().arrival) + 1e-3);
+  }
+  auto& run = plan.options.run;
+  run.horizon = a.offline_once && online->requests.empty() ? Duration{} : to_duration(seconds);
+  run.endless_offline = !a.offline_once && !offline->requests.empty();
+  plan.options.interval = std::max(to_duration(seconds / 120), to_duration(0.5));
+  plan.workload = sim::merge(std::move(*online), std::move(*offline));
+  if (plan.workload.requests.empty()) return wrong("the workload is empty", "trace");
+  plan.report.workload = plan.workload.name;
+  for (const auto& note : notes) std::fprintf(stderr, "tandem: %s\n", note.c_str());
+  if (auto checked = sim::check(plan.workload); !checked) return checked;
+  return sim::check_fits(plan.workload, run);
+}
+
+Result<policy::Objectives> objectives_of(const SimulateArguments& a) {
+  policy::Objectives objectives;
+  for (const auto quantity : {policy::Quantity::ttft, policy::Quantity::tbt})
+    for (const auto statistic :
+         {policy::Statistic::mean, policy::Statistic::p50, policy::Statistic::p99}) {
+      const std::string name = policy::name_of(quantity, statistic);
+      const auto given = a.objectives.find(name);
+      if (given == a.objectives.end() || given->second.empty()) continue;
+      const auto parsed = policy::parse_objective(quantity, statistic, given->second, name);
+      if (!parsed) return parsed.error();
+      if (*parsed) objectives.push_back(**parsed);
+    }
+  if (objectives.empty())
+    for (const auto quantity : {policy::Quantity::ttft, policy::Quantity::tbt})
+      objectives.push_back({quantity, policy::Statistic::p99, true, 0.1});
+  return objectives;
+}
+
+Result<Plan> make_plan(const SimulateArguments& a) {
+  for (const auto& name : a.policies)
+    if (const auto known = policy::make_planner(name); !known) return known.error();
+  Plan plan;
+  if (auto taken = take_machine(a, plan); !taken) return taken.error();
+  auto& run = plan.options.run;
+  run.scheduler.max_iteration_tokens = Tokens(a.max_iteration_tokens);
+  run.scheduler.max_sequences = a.max_sequences;
+  run.scheduler.prefix_cache = !a.no_prefix_cache;
+  run.scheduler.hash_key = 1;
+  run.faults = a.faults;
+  run.seed = a.seed;
+  plan.options.precision = a.precision;
+  const Tokens fits(run.scheduler.kv_blocks.value() * kv_block_tokens);
+  const Tokens max_context = a.max_context > 0 ? std::min(Tokens(a.max_context), fits) : fits;
+  if (auto taken = take_workload(a, plan, max_context); !taken) return taken.error();
+  auto objectives = objectives_of(a);
+  if (!objectives) return objectives.error();
+  plan.report.objectives = std::move(*objectives);
+  plan.report.kv_blocks = run.scheduler.kv_blocks;
+  plan.report.max_iteration_tokens = run.scheduler.max_iteration_tokens;
+  plan.report.seed = a.seed;
+  return plan;
+}
+
+/// What is running, how far it is, and whether Ctrl-C was pressed.
+class Watch {
+ public:
+  explicit Watch(Duration horizon) : horizon_(horizon) {}
+
+  bool operator()(const sim::Trial& trial, Duration at) {
+    if (at == Duration{}) ++runs_;
+    const auto total = std::max(horizon_, at);
+    std::string note = "run " + std::to_string(runs_) + ", " + trial.policy;
+    if (trial.budget_ms > 0) note += " " + sim::fixed(trial.budget_ms, 2) + " ms";
+    if (trial.rate > 0) note += " " + sim::fixed(trial.rate, 0) + " tokens/s";
+    bar_.update(static_cast<std::int64_t>(to_seconds(at)),
+                std::max<std::int64_t>(1, static_cast<std::int64_t>(to_seconds(total))),
+                note + ", virtual seconds");
+    return !interrupted;
+  }
+
+ private:
+  Duration horizon_;
+  int runs_ = 0;
+  client::Progress bar_{"simulate"};
+};
+
+bool has_class(const sim::Workload& workload, RequestClass request_class) {
+  return std::any_of(workload.requests.begin(), workload.requests.end(),
+                     [&](const auto& each) { return each.request_class == request_class; });
+}
+
+sim::PolicyRow run_policy(const SimulateArguments& a, const std::string& name, bool with_online,
+                          sim::Comparison& comparison, const policy::Objectives& objectives) {
+  sim::PolicyRow row;
+  row.trial.policy = name;
+  const bool searched = with_online && ((name == "hygen" && !(a.budget_ms > 0)) ||
+                                        (name == "fixed_rate" && !(a.offline_rate > 0)));
+  if (!searched) {
+    if (name == "hygen") row.trial.budget_ms = a.budget_ms;
+    if (name == "fixed_rate")
+      row.trial.rate = a.offline_rate > 0 ? a.offline_rate : comparison.ceiling();
+    for (const auto& each : objectives) {
+      if (each.quantity == policy::Quantity::ttft) row.trial.about_ttft = true;
+      if (each.quantity == policy::Quantity::tbt && !each.relative) row.trial.absolute_tbt = true;
+    }
+    if (name != "hygen") row.trial.about_ttft = row.trial.absolute_tbt = false;
+    row.measured = comparison.run(row.trial);
+    return row;
+  }
+  const auto found =
+      name == "hygen" ? comparison.best_hygen(objectives) : comparison.best_fixed_rate(objectives);
+  return {found.trial, true, found.met, found.runs, found.measured};
+}
+
+Result<void> run_all(const SimulateArguments& a, Plan& plan) {
+  Watch watch(plan.options.run.horizon);
+  plan.options.progress = std::ref(watch);
+  sim::Comparison comparison(plan.workload, plan.options);
+  auto& report = plan.report;
+  report.model_mape = comparison.model().error().mape;
+  const bool with_online = has_class(plan.workload, RequestClass::online);
+  const bool with_offline = has_class(plan.workload, RequestClass::offline);
+  if (with_online) report.baseline = sim::statistics_of(*comparison.baseline());
+  if (!with_online) report.objectives.clear();
+  if (with_online && !comparison.stopped()) {
+    const auto checked =
+        policy::check_objectives(report.objectives, &report.baseline, comparison.model());
+    if (!checked) return checked.error();
+  }
+  if (with_offline && !comparison.stopped()) report.ceiling = comparison.ceiling();
+  for (const auto& name : a.policies) {
+    if (comparison.stopped()) break;
+    auto row = run_policy(a, name, with_online, comparison, report.objectives);
+    if (!comparison.stopped()) report.rows.push_back(std::move(row));
+  }
+  return {};
+}
+
+bool write_file(const std::filesystem::path& file, const std::string& text) {
+  if (file.empty()) return true;
+  std::ofstream out(file, std::ios::binary | std::ios::trunc);
+  out << text;
+  if (out.flush()) return true;
+  print_error(file.string() + ": cannot be written");
+  return false;
+}
+
+/// Runs the last policy once more, with a log.
+bool write_log(const SimulateArguments& a, const Plan& plan) {
+  if (a.log.empty() || plan.report.rows.empty()) return true;
+  std::ofstream out(a.log, std::ios::binary | std::ios::trunc);
+  sim::EventLog log([&out](std::string_view line) { out << line; });
+  sim::Comparison comparison(plan.workload, plan.options);
+  comparison.run(plan.report.rows.back().trial, {&log});
+  if (out.flush()) return true;
+  print_error(a.log.string() + ": cannot be written");
+  return false;
+}
+
+}  // namespace
+
+int simulate(const SimulateArguments& arguments) {
+  auto plan = make_plan(arguments);
+  if (!plan) {
+    print_error(plan.error().message);
+    return exit_usage;
+  }
+  interrupted = false;
+  const auto previous = std::signal(SIGINT, [](int) { interrupted = true; });
+  const auto ran = run_all(arguments, *plan);
+  std::signal(SIGINT, previous);
+  if (!ran) {
+    print_error(ran.error().message);
+    return exit_usage;
+  }
+  std::fputs(sim::report_table(plan->report).c_str(), stdout);
+  plan->options.progress = nullptr;
+  const bool written = write_file(arguments.json, sim::report_json(plan->report)) &&
+                       write_file(arguments.svg, sim::report_svg(plan->report)) &&
+                       write_log(arguments, *plan);
+  if (interrupted) return 130;
+  return written ? exit_ok : exit_failed;
+}
+
+}  // namespace tandem::cli
