@@ -10,7 +10,7 @@
 #include <fstream>
 
 #include "cli/client/progress.hpp"
-#include "cli/client/workload.hpp"
+#include "cli/client/length.hpp"
 #include "cli/commands.hpp"
 #include "config/profile_file.hpp"
 #include "sim/event_log.hpp"

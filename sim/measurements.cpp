@@ -182,8 +182,8 @@ void Measurements::finished(const policy::SchedulerCore& /*core*/, bool /*draine
 }
 
 void Measurements::finished(TimePoint now) {
-  const bool whole = horizon_ == Duration{} || now < TimePoint(horizon_);
-  measured_.seconds = to_seconds(whole ? now.time_since_epoch() : horizon_);
+  // Up to the horizon even if nothing was left to do before it.
+  measured_.seconds = to_seconds(horizon_ == Duration{} ? now.time_since_epoch() : horizon_);
   for (const auto& [id, progress] : live_) {
     if (progress.request_class == RequestClass::offline || progress.answered) continue;
     ttft_.push_back(milliseconds(now - progress.arrival));
