@@ -1,6 +1,6 @@
-// Any bytes as a chat template, rendered for a small conversation within small bounds. It parses and
-// renders or fails by name; the marks of bytes from outside lie in order inside of the text, and the
-// text is well-formed.
+// Any bytes as a chat template, rendered for a small conversation within small bounds. It parses
+// and renders or fails by name; the marks of bytes from outside lie in order inside of the text,
+// and the text is well-formed.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
