@@ -138,11 +138,12 @@ BudgetSearch::BudgetSearch(double least_ms, double most_ms, double precision)
   TANDEM_CHECK(precision > 0, "a search ends");
 }
 
-BudgetSearch BudgetSearch::over(const LatencyModel& model, Tokens token_budget) {
+BudgetSearch BudgetSearch::over(const LatencyModel& model, Tokens token_budget,
+                                double precision) {
   IterationShape full;
   full.add(token_budget, token_budget, false);
   const double least = std::max(model.predict_ms(one_online_token()), 1e-3);
-  return {least, std::max(2 * model.upper_ms(full), least)};
+  return {least, std::max(2 * model.upper_ms(full), least), precision};
 }
 
 std::optional<double> BudgetSearch::next() const {

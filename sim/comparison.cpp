@@ -181,20 +181,15 @@ Comparison::Found Comparison::search(policy::BudgetSearch search,
 Comparison::Found Comparison::best_hygen(const policy::Objectives& objectives) {
   const bool about_ttft = has(objectives, policy::Quantity::ttft, false);
   const bool absolute_tbt = has(objectives, policy::Quantity::tbt, true);
-  // From what one online token takes to twice what a full iteration does.
-  policy::IterationShape least, most;
-  const Tokens full = options_.run.scheduler.max_iteration_tokens;
-  least.add(Tokens(0), Tokens(1), true);
-  most.add(full, full, false);
-  const double least_ms = std::max(model_->model.predict_ms(least), 1e-3);
-  const double most_ms = std::max(2 * model_->model.upper_ms(most), least_ms);
   const auto trial_of = [&](double budget) {
     return Trial{.policy = "hygen",
                  .budget_ms = budget,
                  .about_ttft = about_ttft,
                  .absolute_tbt = absolute_tbt};
   };
-  return search({least_ms, most_ms, options_.precision}, objectives, trial_of);
+  const Tokens full = options_.run.scheduler.max_iteration_tokens;
+  return search(policy::BudgetSearch::over(model_->model, full, options_.precision), objectives,
+                trial_of);
 }
 
 Comparison::Found Comparison::best_fixed_rate(const policy::Objectives& objectives) {
