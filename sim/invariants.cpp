@@ -98,14 +98,9 @@ void InvariantChecker::settled(const policy::SchedulerCore& core, TimePoint /*no
 
 void InvariantChecker::finished(const policy::SchedulerCore& core, bool drained,
                                 TimePoint /*now*/) {
-  finished(drained);
   if (!drained) return;
   expect(core.idle(), "drained means that nothing runs, waits or is in flight");
   expect(core.stats().kv_held.is_zero(), "drained means that no KV block is held");
-}
-
-void InvariantChecker::finished(bool drained) {
-  if (!drained) return;
   expect(live_.empty(), "drained means that every request has ended");
   expect(ended_.size() == workload_->requests.size(), "each request of the workload has ended");
   expect(repetitions_ == 0, "no request of the workload ended twice");

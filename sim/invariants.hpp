@@ -36,8 +36,6 @@ class InvariantChecker final : public RunObserver {
   void died(TimePoint now) override;
   void settled(const policy::SchedulerCore& core, TimePoint now) override;
   void finished(const policy::SchedulerCore& core, bool drained, TimePoint now) override;
-  /// The same without a core to ask, for full mode.
-  void finished(bool drained);
 
  private:
   struct Live {

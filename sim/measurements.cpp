@@ -178,10 +178,6 @@ void Measurements::settled(const policy::SchedulerCore& core, TimePoint now) {
 
 void Measurements::finished(const policy::SchedulerCore& /*core*/, bool /*drained*/,
                             TimePoint now) {
-  finished(now);
-}
-
-void Measurements::finished(TimePoint now) {
   // Up to the horizon even if nothing was left to do before it.
   measured_.seconds = to_seconds(horizon_ == Duration{} ? now.time_since_epoch() : horizon_);
   for (const auto& [id, progress] : live_) {

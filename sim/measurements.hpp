@@ -75,8 +75,6 @@ class Measurements final : public RunObserver {
   void died(TimePoint now) override;
   void settled(const policy::SchedulerCore& core, TimePoint now) override;
   void finished(const policy::SchedulerCore& core, bool drained, TimePoint now) override;
-  /// The same without a core to ask, for full mode.
-  void finished(TimePoint now);
 
   /// After finished(). Leaves this object without samples.
   Measured result();

@@ -109,20 +109,4 @@ Result<void> put_before(const std::filesystem::path& file, std::vector<std::stri
   return {};
 }
 
-Result<Workload> offline_of_prompts(std::string name, const std::vector<std::string>& prompts,
-                                    Tokens output_tokens, const Encode& encode) {
-  Workload workload;
-  workload.name = std::move(name);
-  for (const auto& prompt : prompts) {
-    WorkloadRequest request;
-    request.request_class = RequestClass::offline;
-    request.prompt = encode(prompt);
-    request.prompt_tokens = Tokens(static_cast<std::int64_t>(request.prompt.size()));
-    request.output_tokens = output_tokens;
-    workload.requests.push_back(std::move(request));
-  }
-  if (const auto checked = check(workload); !checked) return checked.error();
-  return workload;
-}
-
 }  // namespace tandem::sim

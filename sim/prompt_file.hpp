@@ -3,13 +3,10 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/result.hpp"
-#include "sim/workload.hpp"
 
 namespace tandem::sim {
 
@@ -22,11 +19,5 @@ Result<std::vector<std::string>> read_prompts(const std::filesystem::path& file)
 /// Puts the whole text of `file` (at most 1 MiB) before each prompt: worked examples that all
 /// share.
 Result<void> put_before(const std::filesystem::path& file, std::vector<std::string>& prompts);
-
-using Encode = std::function<std::vector<TokenId>(std::string_view)>;
-/// One offline request per prompt, all there at the start, that generates `output_tokens`. An error
-/// if a prompt has no token.
-Result<Workload> offline_of_prompts(std::string name, const std::vector<std::string>& prompts,
-                                    Tokens output_tokens, const Encode& encode);
 
 }  // namespace tandem::sim

@@ -185,7 +185,8 @@ TEST_CASE("the checker sees what it is there for") {
     CHECK_THAT(checker.violation(), Catch::Contains("nothing is said after its end"));
   }
   SECTION("no end") {
-    checker.finished(true);
+    const policy::SchedulerCore idle({.kv_blocks = Blocks(4)}, policy::make_online_first());
+    checker.finished(idle, true, TimePoint{});
     CHECK_THAT(checker.violation(), Catch::Contains("every request has ended"));
   }
   SECTION("a gap in progress") {

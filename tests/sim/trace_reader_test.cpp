@@ -278,12 +278,6 @@ TEST_CASE("prompts come from lines, JSONL, BIG-Bench Hard and MMLU files") {
   std::ofstream(folder.path() / "shots") << "Q: x\n";
   REQUIRE(put_before(folder.path() / "shots", prompts).has_value());
   CHECK(prompts[1] == "Q: x\nb");
-  const auto workload = offline_of_prompts("set", prompts, Tokens(4), [](std::string_view text) {
-    return std::vector<TokenId>(text.begin(), text.end());
-  });
-  REQUIRE(workload.has_value());
-  CHECK(workload->requests[1].prompt.back() == 'b');
-  CHECK(workload->requests[1].request_class == RequestClass::offline);
 }
 
 TEST_CASE("the published traces are read whole") {
