@@ -97,49 +97,21 @@ Result<sim::Workload> offline_items(const BenchArguments& a, LoadPlan& plan) {
   return items;
 }
 
-RequestShape shape_of(const BenchArguments& a, std::vector<std::string> prompts) {
-  RequestShape shape;
-  shape.model = a.model;
-  shape.vocab_size = a.vocab_size;
-  shape.prompts = std::move(prompts);
-  shape.temperature = a.temperature;
-  shape.every_token = a.every_token;
-  shape.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(a.timeout_seconds * 1000));
-  return shape;
-}
-
 Result<LoadPlan> make_plan(const BenchArguments& a) {
-  LoadPlan plan;
-  plan.label = "bench";
-  const auto url = client::parse_url(a.url);
-  if (!url) return url.error();
-  plan.url = *url;
-  auto key = client::read_api_key(a.api_key_file);
-  if (!key) return key.error();
-  plan.url.api_key = std::move(*key);
-  const auto objectives = client::parse_objectives(a.goodput);
-  if (!objectives) return objectives.error();
-  plan.objectives = *objectives;
+  auto begun = begin_plan("bench", a);
+  if (!begun) return begun.error();
+  LoadPlan plan = std::move(*begun);
   auto online = online_workload(a, plan);
   if (!online) return online.error();
   plan.online = std::move(*online);
   auto offline = offline_items(a, plan);
   if (!offline) return offline.error();
   plan.offline = std::move(*offline);
-  std::vector<std::string> prompts;
   if (!a.prompt_file.empty()) {
-    auto read = sim::read_prompts(a.prompt_file);
-    if (!read) return read.error();
-    prompts = std::move(*read);
+    auto prompts = sim::read_prompts(a.prompt_file);
+    if (!prompts) return prompts.error();
+    plan.online_shape.prompts = plan.offline_shape.prompts = std::move(*prompts);
   }
-  plan.online_shape = plan.offline_shape = shape_of(a, std::move(prompts));
-  plan.online_shape.repetition = a.seed * 2;
-  plan.offline_shape.repetition = a.seed * 2 + 1;
-  plan.offline_mode = a.offline_mode;
-  plan.offline_concurrency = a.offline_concurrency;
-  plan.max_concurrency = a.max_concurrency;
-  plan.seed = a.seed;
-  plan.json = a.json;
   return plan;
 }
 

@@ -57,10 +57,24 @@ struct TraceArguments {
   bool sort = false, drop_too_long = false;
 };
 
-struct BenchArguments {
+/// What putting load on a service takes, whatever the load.
+struct LoadArguments {
   std::string url;
   std::filesystem::path api_key_file;  ///< empty: no key is sent
-  std::string model;
+  std::string model;                   ///< empty: the first that the service has
+  std::int64_t vocab_size = 0;         ///< 0: what the service says, else 256
+  double temperature = 0;
+  bool every_token = false;
+  std::string offline_mode = "batch";    ///< batch | flex
+  std::size_t offline_concurrency = 32;  ///< of flex calls
+  std::string goodput;
+  std::size_t max_concurrency = 1024;
+  double timeout_seconds = 600;
+  std::uint64_t seed = 0;
+  std::filesystem::path json;
+};
+
+struct BenchArguments : LoadArguments {
   std::string rate = "1";  ///< requests per second, or "inf"
   std::size_t num_requests = 100;
   double duration = 0;
@@ -69,42 +83,21 @@ struct BenchArguments {
   std::string input_tokens = "128", output_tokens = "64";
   std::int64_t prefix_tokens = 0;
   std::filesystem::path prompt_file;
-  std::int64_t vocab_size = 0;  ///< 0: what the service says, else 256
-  double temperature = 0;
-  bool every_token = false;
-  std::string goodput;
-  std::size_t max_concurrency = 1024;
-  double timeout_seconds = 600;
   std::size_t offline_items = 0;
   std::string offline_input_tokens = "128", offline_output_tokens = "64";
-  std::string offline_mode = "batch";    ///< batch | flex
-  std::size_t offline_concurrency = 32;  ///< of flex calls
-  std::uint64_t seed = 0;
-  std::filesystem::path json;
 };
 int bench(const BenchArguments& arguments);
 
-struct ReplayArguments {
-  std::string url, model;
+struct ReplayArguments : LoadArguments {
   TraceArguments online, offline;
   std::size_t offline_items = 0;  ///< 0: all that the files give; else as many, over and over
   std::filesystem::path offline_prompts, prompt_prefix;  ///< text, instead of an offline trace
   std::int64_t offline_output_tokens = 64;               ///< of prompts from a file
-  std::string offline_mode = "batch";
-  std::size_t offline_concurrency = 32;
   double run_seconds = 0;
   bool end_with_online = false;
   std::filesystem::path
       online_prompts;             ///< text, instead of made-up prompts of the trace's lengths
   std::string transport = "sse";  ///< sse | websocket
-  std::int64_t vocab_size = 0;
-  double temperature = 0;
-  bool every_token = false;
-  std::string goodput;
-  std::size_t max_concurrency = 1024;
-  double timeout_seconds = 600;
-  std::uint64_t seed = 0;
-  std::filesystem::path json;
 };
 int replay(const ReplayArguments& arguments);
 

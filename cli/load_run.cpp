@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 
 #include "cli/client/progress.hpp"
-#include "cli/commands.hpp"
 
 namespace tandem::cli {
 namespace {
@@ -128,6 +127,35 @@ void cancel_batch(const client::Url& url, const std::string& id) {
 }
 
 }  // namespace
+
+Result<LoadPlan> begin_plan(std::string label, const LoadArguments& a) {
+  LoadPlan plan;
+  plan.label = std::move(label);
+  const auto url = client::parse_url(a.url);
+  if (!url) return url.error();
+  plan.url = *url;
+  auto key = client::read_api_key(a.api_key_file);
+  if (!key) return key.error();
+  plan.url.api_key = std::move(*key);
+  const auto objectives = client::parse_objectives(a.goodput);
+  if (!objectives) return objectives.error();
+  plan.objectives = *objectives;
+  for (auto* shape : {&plan.online_shape, &plan.offline_shape}) {
+    shape->model = a.model;
+    shape->vocab_size = a.vocab_size;
+    shape->temperature = a.temperature;
+    shape->every_token = a.every_token;
+    shape->timeout = std::chrono::milliseconds(static_cast<std::int64_t>(a.timeout_seconds * 1000));
+  }
+  plan.online_shape.repetition = a.seed * 2;
+  plan.offline_shape.repetition = a.seed * 2 + 1;
+  plan.offline_mode = a.offline_mode;
+  plan.offline_concurrency = a.offline_concurrency;
+  plan.max_concurrency = a.max_concurrency;
+  plan.seed = a.seed;
+  plan.json = a.json;
+  return plan;
+}
 
 Result<client::ModelInfo> ask_service(LoadPlan& plan) {
   const auto model = client::first_model(plan.url);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/commands.hpp"
 #include "cli/load.hpp"
 #include "cli/load_report.hpp"
 
@@ -27,6 +28,9 @@ struct LoadPlan {
   std::uint64_t seed = 0;
   std::filesystem::path json;  ///< where the result goes, too; empty: nowhere
 };
+
+/// The plan as far as all loads are described alike: without workloads.
+Result<LoadPlan> begin_plan(std::string label, const LoadArguments& arguments);
 
 /// What the service says of its model; fills in model and vocabulary of the plan where they are not
 /// set. An error if the service is not there.

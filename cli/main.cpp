@@ -138,16 +138,24 @@ void add_online_options(CLI::App& app, BenchArguments& a) {
   app.add_option("--prompt-file", a.prompt_file,
                  "Text prompts, one per line, in turn, instead of random tokens")
       ->check(CLI::ExistingFile);
-  app.add_option("--vocab-size", a.vocab_size, "Random tokens are below it; default 256")
+}
+
+/// What `bench` and `replay` have in common.
+void add_load_options(CLI::App& app, LoadArguments& a) {
+  a.url = default_url;
+  app.add_option("--url", a.url, "Of the service")->capture_default_str();
+  app.add_option("--api-key-file", a.api_key_file, api_key_help);
+  app.add_option("--model", a.model, "Its name; default: the one the service has");
+  app.add_option("--vocab-size", a.vocab_size, "Made-up tokens are below it; default 256")
       ->check(CLI::Range(1, 1 << 24));
   app.add_option("--temperature", a.temperature, "0 is greedy")->check(CLI::Range(0.0, 2.0));
   app.add_flag("--every-token", a.every_token,
                "Ask for log-probabilities, so that tokens without text are seen as well");
-}
-
-/// What `bench` and `replay` have in common.
-template <class Arguments>
-void add_measuring_options(CLI::App& app, Arguments& a) {
+  app.add_option("--offline-mode", a.offline_mode,
+                 "batch: one job through /v1/batches; flex: calls with service_tier flex")
+      ->check(CLI::IsMember({"batch", "flex"}));
+  app.add_option("--offline-concurrency", a.offline_concurrency, "Flex calls in flight")
+      ->check(CLI::Range(1, 10000));
   app.add_option("--goodput", a.goodput, "Objectives in ms, e.g. ttft:500,tbt:50; also tpot, e2e");
   app.add_option("--max-concurrency", a.max_concurrency,
                  "Requests in flight; what must wait for it is reported as late")
@@ -162,21 +170,12 @@ Command add_bench(CLI::App& root) {
   auto* app = root.add_subcommand("bench", "Load a service, open loop, and measure");
   const auto arguments = std::make_shared<BenchArguments>();
   auto& a = *arguments;
-  a.url = default_url;
-  app->add_option("--url", a.url, "Of the service")->capture_default_str();
-  app->add_option("--api-key-file", a.api_key_file, api_key_help);
-  app->add_option("--model", a.model, "Its name; default: the one the service has");
   add_online_options(*app, a);
   app->add_option("--offline-items", a.offline_items, "Offline requests beside the online ones")
       ->check(CLI::Range(0, 50000));
   app->add_option("--offline-input-tokens", a.offline_input_tokens, "As --input-tokens");
   app->add_option("--offline-output-tokens", a.offline_output_tokens, "As --output-tokens");
-  app->add_option("--offline-mode", a.offline_mode,
-                  "batch: one job through /v1/batches; flex: calls with service_tier flex")
-      ->check(CLI::IsMember({"batch", "flex"}));
-  app->add_option("--offline-concurrency", a.offline_concurrency, "Flex calls in flight")
-      ->check(CLI::Range(1, 10000));
-  add_measuring_options(*app, a);
+  add_load_options(*app, a);
   return {app, [arguments] { return bench(*arguments); }};
 }
 
@@ -208,9 +207,6 @@ Command add_replay(CLI::App& root) {
   auto* app = root.add_subcommand("replay", "Play a trace against a service in real time");
   const auto arguments = std::make_shared<ReplayArguments>();
   auto& a = *arguments;
-  a.url = default_url;
-  app->add_option("--url", a.url, "Of the service")->capture_default_str();
-  app->add_option("--model", a.model, "Its name; default: the one the service has");
   add_trace_options(*app, "", a.online);
   app->add_option("--prompts", a.online_prompts,
                   "Text prompts of the online calls, in turn, instead of made-up ones")
@@ -231,21 +227,11 @@ Command add_replay(CLI::App& root) {
   app->add_option("--offline-items", a.offline_items,
                   "So many, by repeating the offline set or cutting it; 0: the set as it is")
       ->check(CLI::Range(0, 50000));
-  app->add_option("--offline-mode", a.offline_mode,
-                  "batch: one job through /v1/batches; flex: calls with service_tier flex")
-      ->check(CLI::IsMember({"batch", "flex"}));
-  app->add_option("--offline-concurrency", a.offline_concurrency, "Flex calls in flight")
-      ->check(CLI::Range(1, 10000));
   app->add_option("--run-seconds", a.run_seconds, "End the run after so long; 0: when all is done")
       ->check(CLI::NonNegativeNumber);
   app->add_flag("--end-with-online", a.end_with_online,
                 "End with the last online request and cancel what is left of the batch");
-  app->add_option("--vocab-size", a.vocab_size, "Made-up tokens are below it; default 256")
-      ->check(CLI::Range(1, 1 << 24));
-  app->add_option("--temperature", a.temperature, "0 is greedy")->check(CLI::Range(0.0, 2.0));
-  app->add_flag("--every-token", a.every_token,
-                "Ask for log-probabilities, so that tokens without text are seen as well");
-  add_measuring_options(*app, a);
+  add_load_options(*app, a);
   return {app, [arguments] { return replay(*arguments); }};
 }
 

@@ -125,31 +125,11 @@ Result<void> check_arguments(const ReplayArguments& a) {
 
 Result<LoadPlan> make_plan(const ReplayArguments& a) {
   if (const auto checked = check_arguments(a); !checked) return checked.error();
-  LoadPlan plan;
-  plan.label = "replay";
-  const auto url = client::parse_url(a.url);
-  if (!url) return url.error();
-  plan.url = *url;
-  const auto objectives = client::parse_objectives(a.goodput);
-  if (!objectives) return objectives.error();
-  plan.objectives = *objectives;
-  for (auto* shape : {&plan.online_shape, &plan.offline_shape}) {
-    shape->model = a.model;
-    shape->vocab_size = a.vocab_size;
-    shape->temperature = a.temperature;
-    shape->every_token = a.every_token;
-    shape->timeout = std::chrono::milliseconds(static_cast<std::int64_t>(a.timeout_seconds * 1000));
-  }
-  plan.online_shape.repetition = a.seed * 2;
-  plan.offline_shape.repetition = a.seed * 2 + 1;
-  plan.online_shape.websocket = a.transport == "websocket";
-  plan.offline_mode = a.offline_mode;
-  plan.offline_concurrency = a.offline_concurrency;
-  plan.max_concurrency = a.max_concurrency;
-  plan.run_seconds = a.run_seconds;
-  plan.end_with_online = a.end_with_online;
-  plan.seed = a.seed;
-  plan.json = a.json;
+  auto plan = begin_plan("replay", a);
+  if (!plan) return plan.error();
+  plan->online_shape.websocket = a.transport == "websocket";
+  plan->run_seconds = a.run_seconds;
+  plan->end_with_online = a.end_with_online;
   return plan;
 }
 

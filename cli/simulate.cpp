@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <fstream>
 
-#include "cli/client/progress.hpp"
 #include "cli/client/length.hpp"
+#include "cli/client/progress.hpp"
 #include "cli/commands.hpp"
 #include "config/profile_file.hpp"
 #include "sim/event_log.hpp"

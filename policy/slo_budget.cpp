@@ -138,8 +138,7 @@ BudgetSearch::BudgetSearch(double least_ms, double most_ms, double precision)
   TANDEM_CHECK(precision > 0, "a search ends");
 }
 
-BudgetSearch BudgetSearch::over(const LatencyModel& model, Tokens token_budget,
-                                double precision) {
+BudgetSearch BudgetSearch::over(const LatencyModel& model, Tokens token_budget, double precision) {
   IterationShape full;
   full.add(token_budget, token_budget, false);
   const double least = std::max(model.predict_ms(one_online_token()), 1e-3);

@@ -68,8 +68,7 @@ class BudgetSearch {
   /// 0 < least_ms <= most_ms. It ends when the budget is known to `precision`, relatively.
   BudgetSearch(double least_ms, double most_ms, double precision = 0.02);
   /// Ends: from what one online token takes to twice what a full iteration does.
-  static BudgetSearch over(const LatencyModel& model, Tokens token_budget,
-                           double precision = 0.02);
+  static BudgetSearch over(const LatencyModel& model, Tokens token_budget, double precision = 0.02);
 
   /// What to try next; nothing once the budget is found.
   [[nodiscard]] std::optional<double> next() const;
