@@ -44,9 +44,9 @@ void learn(Self self, const msg::IterationMeasured& measured) {
   if (error && was_known) state.metrics->prediction_error(*error);
   const bool drifting = state.learner.drifting();
   if (drifting != state.was_drifting)
-    spdlog::warn("latency_drift_{} recent_mape_percent={:.2f} bias_percent={:.2f}",
-                 drifting ? "began" : "ended", 100 * state.learner.recent_mape(),
-                 100 * state.learner.recent_bias());
+    spdlog::warn("latency_drift_{} mape_percent={:.2f} bias_percent={:.2f}",
+                 drifting ? "began" : "ended", 100 * state.learner.drift_mape(),
+                 100 * state.learner.drift_bias());
   state.was_drifting = drifting;
   if (state.learner.changed()) publish(self);
 }

@@ -133,17 +133,17 @@ void LatencyLearner::watch_for_drift(double error) {
   familiar_errors_.push_back(error);
   if (familiar_errors_.size() < drift_window) return;
   auto errors = std::exchange(familiar_errors_, {});
-  double mape = 0;
-  for (const double e : errors) mape += std::abs(e) / static_cast<double>(errors.size());
+  drift_mape_ = 0;
+  for (const double e : errors) drift_mape_ += std::abs(e) / static_cast<double>(errors.size());
   const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
   std::nth_element(errors.begin(), middle, errors.end());
-  const double bias = *middle;
-  drifting_ = std::abs(bias) > std::max(least_drift, 3 * calm_mape_);
+  drift_bias_ = *middle;
+  drifting_ = std::abs(drift_bias_) > std::max(least_drift, 3 * calm_mape_);
   if (!drifting_) {
-    calm_mape_ = mape;
+    calm_mape_ = drift_mape_;
     return;
   }
-  bank_.rescale_older(samples_ - familiar_since_ + 1, 1 / (1 + bias));
+  bank_.rescale_older(samples_ - familiar_since_ + 1, 1 / (1 + drift_bias_));
   errors_.clear();
   num_errors_ = 0;
   refit();
@@ -154,12 +154,6 @@ LatencySnapshot LatencyLearner::snapshot() const {
 }
 
 bool LatencyLearner::changed() { return std::exchange(changed_, false); }
-
-double LatencyLearner::recent_bias() const {
-  double sum = 0;
-  for (const double error : errors_) sum += error;
-  return errors_.empty() ? 0 : sum / static_cast<double>(errors_.size());
-}
 
 double LatencyLearner::recent_mape() const {
   double sum = 0;

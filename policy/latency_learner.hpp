@@ -70,12 +70,14 @@ class LatencyLearner {
 
   /// Set while iterations take persistently longer or shorter than predicted.
   [[nodiscard]] bool drifting() const { return drifting_; }
-  /// Of the latest errors: predicted / measured - 1, on average.
-  [[nodiscard]] double recent_bias() const;
-  [[nodiscard]] double recent_mape() const;
+  /// Of the errors, predicted / measured - 1, that drifting() was last decided on: their median,
+  /// and the mean of their sizes.
+  [[nodiscard]] double drift_bias() const { return drift_bias_; }
+  [[nodiscard]] double drift_mape() const { return drift_mape_; }
 
  private:
   void refit();
+  [[nodiscard]] double recent_mape() const;
   void watch_for_drift(double error);
 
   LearnerOptions options_;
@@ -88,6 +90,7 @@ class LatencyLearner {
   std::vector<double> familiar_errors_;  ///< of kinds of iterations that were seen before, latest
   std::uint64_t familiar_since_ = 0;     ///< value of samples_ at the first of them
   double calm_mape_ = 0;                 ///< of the last such errors without drift
+  double drift_bias_ = 0, drift_mape_ = 0;
   double sum_ms_ = 0;
   bool drifting_ = false, changed_ = false;
 };

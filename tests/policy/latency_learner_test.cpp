@@ -66,8 +66,8 @@ TEST_CASE("the error is unknown at first, then known and small") {
   CHECK(learner.snapshot().samples == 531);
   CHECK(traffic.teach(learner, device(), 500, true) < 0.025);
   CHECK(learner.snapshot().model.error().mape < 0.04);
-  CHECK(learner.recent_mape() < 0.025);
-  CHECK(std::abs(learner.recent_bias()) < 0.01);
+  CHECK(learner.drift_mape() < 0.025);
+  CHECK(std::abs(learner.drift_bias()) < 0.01);
   CHECK_FALSE(learner.drifting());
 }
 
@@ -79,7 +79,13 @@ TEST_CASE("a device that becomes slower is noticed, and followed at once") {
   bool noticed = false;
   for (int i = 0; i < 300; ++i) {
     traffic.teach(learner, device(speed), 1, true);
-    noticed = noticed || learner.drifting();
+    if (!noticed && learner.drifting()) {
+      noticed = true;
+      // What is said of it is what it was noticed by.
+      CHECK((learner.drift_bias() < 0) == (speed > 1));
+      CHECK(std::abs(learner.drift_bias()) > 0.1);
+      CHECK(learner.drift_mape() > 0.05);
+    }
   }
   CHECK(noticed);
   CHECK(traffic.teach(learner, device(speed), 300, true) < 0.04);
