@@ -68,6 +68,21 @@ void check_numbers(const std::vector<std::string>& events, std::int64_t first) {
   for (const auto& event : events) CHECK(json::parse(event).at("sequence_number") == first++);
 }
 
+/// A resumable response whose client left after its first token.
+struct LeftBehind {
+  std::string id;
+  RequestId call{};
+};
+LeftBehind leave_one_behind(Service& service) {
+  auto client = service.connect();
+  REQUIRE(client.upgrade() == 101);
+  client.send_text(create());
+  LeftBehind left{.call = service.engine.ids(0).at(0)};
+  service.engine.emit(left.call, 1);
+  left.id = id_of(next_text(client));
+  return left;
+}
+
 }  // namespace
 
 TEST_CASE("a resumed response goes on where its connection broke, byte for byte") {
@@ -148,16 +163,7 @@ TEST_CASE("ids that were never resumable are told from those that are not any mo
   net::ServerOptions options;
   options.resume_window = milliseconds(30);
   Service service(options);
-  std::string id;
-  RequestId call{};
-  {
-    auto client = service.connect();
-    REQUIRE(client.upgrade() == 101);
-    client.send_text(create());
-    call = service.engine.ids(0).at(0);
-    service.engine.emit(call, 1);
-    id = id_of(next_text(client));
-  }
+  const auto [id, call] = leave_one_behind(service);
   CHECK(service.engine.wait_for_cancel(call));  // its window is over
   auto client = service.connect();
   REQUIRE(client.upgrade() == 101);
@@ -222,16 +228,7 @@ TEST_CASE("logs are bounded: what has no connection is given up first") {
   net::ServerOptions options;
   options.resume_buffer_bytes = 64 << 10;
   Service service(options);
-  std::string id;
-  RequestId lost{};
-  {
-    auto client = service.connect();
-    REQUIRE(client.upgrade() == 101);
-    client.send_text(create());
-    lost = service.engine.ids(0).at(0);
-    service.engine.emit(lost, 1);
-    id = id_of(next_text(client));
-  }
+  const auto [id, lost] = leave_one_behind(service);
   auto client = service.connect();
   REQUIRE(client.upgrade() == 101);
   client.send_text(create());
@@ -271,15 +268,7 @@ TEST_CASE("a reader that is cut off for being slow can come back for all of it")
 
 TEST_CASE("draining gives up responses without a connection") {
   Service service;
-  RequestId call{};
-  {
-    auto client = service.connect();
-    REQUIRE(client.upgrade() == 101);
-    client.send_text(create());
-    call = service.engine.ids(0).at(0);
-    service.engine.emit(call, 1);
-    next_text(client);
-  }
+  const auto call = leave_one_behind(service).call;
   service.server->begin_drain();
   CHECK(service.engine.wait_for_cancel(call));
 }
