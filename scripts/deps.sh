@@ -8,17 +8,19 @@ cd "$(dirname "$0")/.."
 
 usage() {
   cat <<'TEXT'
-usage: scripts/deps.sh [--tests] [--check]
+usage: scripts/deps.sh [--tests] [--fuzz] [--check]
   --tests   also the OpenAI client libraries and Hugging Face tokenizers, from PyPI and npm,
             into build/clients
+  --fuzz    also clang 14 with its sanitizers, for the fuzzers
   --check   install nothing; say what is missing and exit 1
 TEXT
 }
 
-tests=0 check=0
+tests=0 fuzz=0 check=0
 for argument in "$@"; do
   case $argument in
     --tests) tests=1 ;;
+    --fuzz) fuzz=1 ;;
     --check) check=1 ;;
     -h | --help) usage && exit 0 ;;
     *) echo "deps.sh: unknown argument '$argument'" >&2 && usage >&2 && exit 2 ;;
@@ -48,6 +50,10 @@ libraries=("${boost:-libboost-dev}" libcaf-dev libspdlog-dev libfmt-dev catch2 l
   libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev libicu-dev libsentencepiece-dev
   libssl-dev)
 ((tests)) && programs+=(node:nodejs npm:npm)
+if ((fuzz)); then
+  programs+=(clang++-14:clang-14)
+  libraries+=(libclang-rt-14-dev)  # libFuzzer, AddressSanitizer and UBSan
+fi
 
 missing=()
 for entry in "${programs[@]}"; do
@@ -83,7 +89,7 @@ deps.sh: this is '$distribution'; only Debian 12 and Ubuntu 24.04 are known.
   Install by hand: a C++20 compiler (GCC 12 or later), CMake 3.25, ninja, ccache, mold, git, curl,
   python3, and the development files of Boost 1.81, CAF 0.17, spdlog, fmt, Catch2 2.13, yaml-cpp,
   CLI11, prometheus-cpp, SQLite 3, PCRE2, ICU, SentencePiece and OpenSSL; for the tests also
-  python3-venv, Node 20 and npm.
+  python3-venv, Node 20 and npm, for the fuzzers clang 14 and its compiler-rt.
 TEXT
     fail "nothing was installed"
   fi

@@ -49,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(!parsed.error().message.empty());
     return 0;
   }
-  const jinja::Limits limits{.max_work = 50'000, .max_output_bytes = 1 << 20, .max_level = 300};
+  const jinja::Limits limits{.max_work = 20'000, .max_output_bytes = 1 << 18, .max_level = 300};
   const auto text = parsed->render(variables(), 1'795'694'400, limits);
   if (!text) {
     require(!text.error().message.empty());
