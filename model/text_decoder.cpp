@@ -1,18 +1,23 @@
 #include "model/text_decoder.hpp"
 
+#include <algorithm>
+
 #include "model/tokenizer.hpp"
 #include "model/utf8.hpp"
 
 namespace tandem::model {
 
-TextDecoder::TextDecoder(const Tokenizer& tokenizer, bool skip_special)
+TextDecoder::TextDecoder(const Tokenizer& tokenizer, bool skip_special, std::vector<TokenId> shown)
     : tokenizer_(&tokenizer),
       rules_(&tokenizer.decode_rules()),
       skip_special_(skip_special),
+      shown_(std::move(shown)),
       to_strip_(rules_->max_stripped) {}
 
 void TextDecoder::push(TokenId token, std::string& out) {
-  if (skip_special_ && tokenizer_->is_special(token)) return;
+  if (skip_special_ && tokenizer_->is_special(token) &&
+      std::find(shown_.begin(), shown_.end(), token) == shown_.end())
+    return;
   const bool first = !started_;
   started_ = true;
   const auto index = static_cast<std::size_t>(token);

@@ -32,7 +32,9 @@ struct DecodeRules {
 /// The state of one sequence. `tokenizer` must outlive it.
 class TextDecoder {
  public:
-  explicit TextDecoder(const Tokenizer& tokenizer, bool skip_special = true);
+  /// Special tokens are left out if `skip_special`, but for those in `shown`.
+  explicit TextDecoder(const Tokenizer& tokenizer, bool skip_special = true,
+                       std::vector<TokenId> shown = {});
 
   /// Appends the text that became certain with `token`, well-formed and often empty.
   void push(TokenId token, std::string& out);
@@ -46,6 +48,7 @@ class TextDecoder {
   const Tokenizer* tokenizer_;
   const DecodeRules* rules_;
   bool skip_special_;
+  std::vector<TokenId> shown_;
   bool started_ = false;
   std::uint32_t to_strip_;
   std::string pending_;  ///< bytes that may be the beginning of a character

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "model/answer/markers.hpp"
+
 namespace tandem::model {
 namespace {
 
@@ -25,23 +27,18 @@ StopMatch first_stop(std::string_view text, const std::vector<std::string>& stop
 }
 
 /// How many bytes at the end of `text` may be the beginning of a stop string.
-std::size_t longest_beginning(std::string_view text, const std::vector<std::string>& stop) {
+std::size_t longest_beginning_of_any(std::string_view text, const std::vector<std::string>& stop) {
   std::size_t longest = 0;
-  for (const auto& one : stop) {
-    for (std::size_t size = std::min(one.size() - 1, text.size()); size > longest; --size) {
-      if (text.substr(text.size() - size) == std::string_view(one).substr(0, size)) {
-        longest = size;
-      }
-    }
-  }
+  for (const auto& one : stop) longest = std::max(longest, longest_beginning(text, one));
   return longest;
 }
 
 }  // namespace
 
-TextStream::TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop)
+TextStream::TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop,
+                       std::vector<TokenId> shown)
     : tokenizer_(std::move(tokenizer)),
-      decoder_(*tokenizer_),
+      decoder_(*tokenizer_, true, std::move(shown)),
       stop_(std::move(stop)),
       include_stop_(include_stop) {
   std::erase_if(stop_, [](const std::string& one) { return one.empty(); });
@@ -49,13 +46,17 @@ TextStream::TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bo
 
 std::string TextStream::push(TokenId token) {
   if (stopped_) return {};
+  const auto before = held_.size();
   decoder_.push(token, held_);
+  decoded_bytes_ += held_.size() - before;
   return release(false);
 }
 
 std::string TextStream::finish() {
   if (stopped_) return {};
+  const auto before = held_.size();
   decoder_.finish(held_);
+  decoded_bytes_ += held_.size() - before;
   return release(true);
 }
 
@@ -68,7 +69,7 @@ std::string TextStream::release(bool at_end) {
     held_.clear();
     return out;
   }
-  const std::size_t kept = at_end ? 0 : longest_beginning(held_, stop_);
+  const std::size_t kept = at_end ? 0 : longest_beginning_of_any(held_, stop_);
   out = held_.substr(0, held_.size() - kept);
   held_.erase(0, out.size());
   return out;

@@ -14,8 +14,10 @@ namespace tandem::model {
 
 class TextStream {
  public:
-  /// `stop`: strings that end the text; cut off unless `include_stop`.
-  TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop);
+  /// `stop`: strings that end the text; cut off unless `include_stop`. `shown`: special tokens that
+  /// are part of the text nevertheless.
+  TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop,
+             std::vector<TokenId> shown = {});
 
   /// The text that became certain with `token` (often empty). Nothing more comes once `stopped()`.
   std::string push(TokenId token);
@@ -23,6 +25,8 @@ class TextStream {
   std::string finish();
   /// A stop string was met.
   [[nodiscard]] bool stopped() const { return stopped_; }
+  /// Bytes of text that the tokens so far have become, whether they have left or not.
+  [[nodiscard]] std::size_t decoded_bytes() const { return decoded_bytes_; }
 
  private:
   std::string release(bool at_end);
@@ -32,6 +36,7 @@ class TextStream {
   std::vector<std::string> stop_;
   bool include_stop_ = false;
   bool stopped_ = false;
+  std::size_t decoded_bytes_ = 0;
   std::string held_;  ///< complete text that may be the beginning of a stop string
 };
 

@@ -21,7 +21,10 @@ class ListTokenizer final : public Tokenizer {
   [[nodiscard]] std::string_view token_bytes(TokenId id) const override {
     return tokens_.at(static_cast<std::size_t>(id));
   }
-  [[nodiscard]] bool is_special(TokenId) const override { return false; }
+  /// Those in square brackets.
+  [[nodiscard]] bool is_special(TokenId id) const override {
+    return token_bytes(id).starts_with('[');
+  }
   [[nodiscard]] std::optional<TokenId> find(std::string_view) const override { return {}; }
   [[nodiscard]] std::size_t vocab_size() const override { return tokens_.size(); }
 
@@ -102,6 +105,37 @@ TEST_CASE("a stop string may be found in what finish() completes") {
   const auto result = stream({"a\xE2"}, {"\uFFFD"});
   CHECK(result.text == "a");
   CHECK(result.stopped);
+}
+
+TEST_CASE("special tokens are hidden, but for those that are asked for") {
+  const auto tokenizer =
+      std::make_shared<ListTokenizer>(std::vector<std::string>{"a", "[call]", "[end]", "b"});
+  const auto text_with = [&](std::vector<TokenId> shown, std::vector<std::string> stop = {}) {
+    TextStream stream(tokenizer, std::move(stop), false, std::move(shown));
+    std::string text;
+    for (TokenId token = 0; token < 4; ++token) text += stream.push(token);
+    return text + stream.finish();
+  };
+  CHECK(text_with({}) == "ab");
+  CHECK(text_with({1}) == "a[call]b");
+  CHECK(text_with({1, 2}) == "a[call][end]b");
+  CHECK(text_with({1, 2}, {"l][e"}) == "a[cal");
+}
+
+TEST_CASE("the bytes of text are counted before anything is held back or cut off") {
+  TextStream stream(std::make_shared<ListTokenizer>(
+                        std::vector<std::string>{"aS", "\xE2", "\x82\xAC", "TOP", "\xE2"}),
+                    {"STOP"}, false);
+  const auto after = [&](TokenId token) {
+    stream.push(token);
+    return stream.decoded_bytes();
+  };
+  CHECK(after(0) == 2);
+  CHECK(after(1) == 2);
+  CHECK(after(2) == 5);
+  CHECK(after(4) == 5);
+  stream.finish();
+  CHECK(stream.decoded_bytes() == 8);
 }
 
 TEST_CASE("how bytes are divided into tokens changes nothing but the deltas") {
