@@ -57,20 +57,22 @@ void answer_front(Self self, IterationReport report) {
   auto job = std::move(state.jobs.front());
   state.jobs.pop_front();
   report.id = job.plan->id;
-  report.elapsed = now(self) - state.started;
   job.promise.deliver(
       msg::IterationFinished{std::make_shared<const IterationReport>(std::move(report))});
 }
 
-/// The plans behind one that did not finish build on its progress: they cannot run.
-void abort_rest(Self self) {
+Duration since_start(Self self) { return now(self) - self->state.started; }
+
+/// The plans behind one that did not finish build on its progress: they cannot run. They took no
+/// time, for none of them has started.
+void abort_waiting(Self self) {
   while (!self->state.jobs.empty()) answer_front(self, {.outcome = Outcome::aborted});
 }
 
 void fail(Self self, const Error& reason) {
   spdlog::error("device_failed what=\"{}\"", reason.message);
-  answer_front(self, {.outcome = Outcome::failed, .error = reason});
-  abort_rest(self);
+  answer_front(self, {.outcome = Outcome::failed, .elapsed = since_start(self), .error = reason});
+  abort_waiting(self);
   self->quit(caf::make_error(caf::sec::runtime_error, reason.message));
 }
 
@@ -78,7 +80,7 @@ void finish_front(Self self) {
   auto& state = self->state;
   auto samples = state.backend->collect(*state.jobs.front().plan);
   if (!samples) return fail(self, samples.error());
-  IterationReport report{.samples = std::move(*samples)};
+  IterationReport report{.samples = std::move(*samples), .elapsed = since_start(self)};
   // The next plan starts before this one's report is looked at: that is what the second plan is
   // for. Its report cannot overtake, since both leave through this thread.
   answer_front(self, std::move(report));
@@ -95,7 +97,8 @@ void on_segment_done(Self self, const msg::SegmentDone& done) {
   if (state.segment == state.backend->num_segments(plan)) return finish_front(self);
   if (!state.preempt_front) return start_segment(self);
   state.backend->abort(plan);
-  abort_rest(self);
+  answer_front(self, {.outcome = Outcome::aborted, .elapsed = since_start(self)});
+  abort_waiting(self);
 }
 
 void on_preempt(Self self, const msg::Preempt& preempt) {
@@ -113,7 +116,7 @@ void on_preempt(Self self, const msg::Preempt& preempt) {
     kept.push_back(std::move(state.jobs.front()));
     state.jobs.pop_front();
   }
-  abort_rest(self);
+  abort_waiting(self);
   state.jobs = std::move(kept);
   state.jobs.push_front(std::move(front));
 }

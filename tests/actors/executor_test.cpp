@@ -4,8 +4,8 @@
 #include <catch2/catch.hpp>
 
 #include "actors/spawn.hpp"
+#include "sim/ask.hpp"
 #include "sim/virtual_runtime.hpp"
-#include "tests/actors/ask.hpp"
 
 using namespace tandem;
 
@@ -50,10 +50,10 @@ struct ExecutorFixture {
   Executor executor = virtual_time.own(
       spawn_executor(virtual_time.system(), false, std::make_unique<ManualDevice>(device)));
 
-  std::shared_ptr<tests::Answer<msg::IterationFinished>> run(std::uint64_t id) {
+  std::shared_ptr<sim::Answer<msg::IterationFinished>> run(std::uint64_t id) {
     Plan plan{.id = IterationId(id)};
     plan.slices.push_back({.samples = true, .num_tokens = 1});
-    auto answer = tests::ask<msg::IterationFinished>(
+    auto answer = sim::ask<msg::IterationFinished>(
         virtual_time, executor, msg::RunIteration{std::make_shared<const Plan>(plan)});
     virtual_time.run();
     return answer;
@@ -68,7 +68,7 @@ struct ExecutorFixture {
   }
 };
 
-Outcome outcome_of(const tests::Answer<msg::IterationFinished>& answer) {
+Outcome outcome_of(const sim::Answer<msg::IterationFinished>& answer) {
   REQUIRE(answer.value.has_value());
   return answer.value->report->outcome;
 }
@@ -102,6 +102,31 @@ TEST_CASE_METHOD(
   auto third = run(3);
   for (int i = 0; i < 3; ++i) finish_segment();
   CHECK(outcome_of(*third) == Outcome::done);
+}
+
+TEST_CASE_METHOD(ExecutorFixture, "a plan that never started took no time") {
+  using namespace std::chrono_literals;
+  const auto elapsed = [](const auto& answer) { return answer->value->report->elapsed; };
+  auto first = run(1);
+  auto second = run(2);
+  auto third = run(3);
+  virtual_time.advance(3ms);
+  preempt(3);
+  CHECK(elapsed(third) == 0ms);
+  SECTION("behind an aborted one") {
+    preempt(1);
+    virtual_time.advance(2ms);
+    finish_segment();
+    CHECK(outcome_of(*first) == Outcome::aborted);
+  }
+  SECTION("behind a failed one") {
+    virtual_time.advance(2ms);
+    finish_segment(error(Errc::device_failed, "planted"));
+    CHECK(outcome_of(*first) == Outcome::failed);
+  }
+  CHECK(elapsed(first) == 5ms);
+  CHECK(outcome_of(*second) == Outcome::aborted);
+  CHECK(elapsed(second) == 0ms);
 }
 
 TEST_CASE_METHOD(ExecutorFixture, "a preempt of the waiting plan leaves the running one alone") {
