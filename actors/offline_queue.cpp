@@ -14,7 +14,6 @@
 //   again at the next Tick; what is left when the actor ends is recorded then.
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
-#include <chrono>
 #include <deque>
 
 #include "actors/actor_support.hpp"
@@ -57,23 +56,18 @@ struct QueueState {
   bool working = false;  ///< a Work message is under way
   bool store_fails = false;  ///< wait for the next Tick before trying again
   bool draining = false;
+
+  [[nodiscard]] std::int64_t unix_now() const { return options.unix_clock(); }
 };
 using Self = OfflineQueue::stateful_pointer<QueueState>;
 
-/// Seconds since 1970: deadlines outlive the process, so they are wall-clock time.
-std::int64_t unix_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 /// Gives items back, to run again; those that could not be stay in `returns`.
-Result<void> return_items(store::Store& store, ItemIndex* index, Returns& returns) {
+Result<void> return_items(store::Store& store, ItemIndex* index, Returns& returns,
+                          std::int64_t now) {
   for (const auto reason : {store::ReturnReason::drained, store::ReturnReason::engine_failed}) {
     auto& items = reason == store::ReturnReason::drained ? returns.drained : returns.engine_failed;
     if (items.empty()) continue;
-    if (auto returned = store.return_items(items, reason, unix_now()); !returned)
-      return returned.error();
+    if (auto returned = store.return_items(items, reason, now); !returned) return returned.error();
     if (index) index->add_returned(items);
     items.clear();
   }
@@ -83,7 +77,7 @@ Result<void> return_items(store::Store& store, ItemIndex* index, Returns& return
 /// An orderly end keeps what the engine has done; should it fail, the items run again.
 QueueState::~QueueState() {
   if (!store) return;
-  (void)return_items(*store, nullptr, returns);
+  (void)return_items(*store, nullptr, returns, unix_now());
   if (!finished.empty()) (void)store->finish(finished, unix_now());
 }
 
@@ -102,8 +96,8 @@ void storage_failed(Self self, const char* what, const Error& reason) {
 void announce_items(Self self) {
   auto& state = self->state;
   if (!state.ran_dry || state.draining) return;
-  const auto claimable = state.index ? state.index->has_claimable(*state.store, unix_now())
-                                     : state.store->has_claimable(unix_now());
+  const auto claimable = state.index ? state.index->has_claimable(*state.store, state.unix_now())
+                                     : state.store->has_claimable(state.unix_now());
   if (!claimable) return storage_failed(self, "claim", claimable.error());
   if (!*claimable) return;
   state.ran_dry = false;
@@ -137,8 +131,8 @@ std::vector<RequestPtr> claim_requests(Self self, std::uint32_t count) {
   std::vector<RequestPtr> requests;
   while (requests.size() < count && state.finished.size() < state.options.max_prepared) {
     const auto wanted = static_cast<std::int64_t>(count - requests.size());
-    auto items = state.index ? state.index->claim(*state.store, wanted, unix_now())
-                             : state.store->claim(wanted, unix_now());
+    auto items = state.index ? state.index->claim(*state.store, wanted, state.unix_now())
+                             : state.store->claim(wanted, state.unix_now());
     if (!items) {
       storage_failed(self, "claim", items.error());
       break;
@@ -166,7 +160,7 @@ void take_events(Self self, const std::vector<TokenEvent>& events) {
   msg::Cancel cancel;
   bool items_ended = false;
   for (const auto& event : events) {
-    auto step = state.desk->push(event, unix_now());
+    auto step = state.desk->push(event, state.unix_now());
     items_ended = items_ended || step.finished || step.returned;
     cancel.ids.insert(cancel.ids.end(), step.cancel.begin(), step.cancel.end());
     if (step.finished) {
@@ -181,7 +175,8 @@ void take_events(Self self, const std::vector<TokenEvent>& events) {
   if (!cancel.ids.empty()) self->send(state.scheduler, std::move(cancel));
   // At once: an engine that failed may take this actor with it before the next message.
   if (!state.returns.engine_failed.empty())
-    if (const auto returned = return_items(*state.store, state.index.get(), state.returns);
+    if (const auto returned =
+            return_items(*state.store, state.index.get(), state.returns, state.unix_now());
         !returned)
       storage_failed(self, "return", returned.error());
   if (items_ended) work_soon(self);
@@ -192,10 +187,12 @@ void take_events(Self self, const std::vector<TokenEvent>& events) {
 /// Records what has ended or comes back. Batches that are complete now are finalised next.
 bool record_results(Self self) {
   auto& state = self->state;
-  if (const auto returned = return_items(*state.store, state.index.get(), state.returns); !returned)
+  if (const auto returned =
+          return_items(*state.store, state.index.get(), state.returns, state.unix_now());
+      !returned)
     return storage_failed(self, "return", returned.error()), false;
   if (!state.finished.empty()) {
-    const auto fenced = state.store->finish(state.finished, unix_now());
+    const auto fenced = state.store->finish(state.finished, state.unix_now());
     if (!fenced) return storage_failed(self, "finish", fenced.error()), false;
     if (*fenced > 0) spdlog::warn("results_fenced count={}", *fenced);
     state.metrics->fenced(static_cast<std::uint64_t>(*fenced));
@@ -213,8 +210,8 @@ void finish_validation(Self self) {
   auto& state = self->state;
   const auto validation = std::move(state.validation);
   const auto id = validation->batch().id;
-  const auto batch =
-      state.store->finish_validation(id, validation->model(), validation->errors(), unix_now());
+  const auto batch = state.store->finish_validation(id, validation->model(), validation->errors(),
+                                                    state.unix_now());
   if (batch) {
     spdlog::info("batch_validated id={} state={} items={}", id, to_string(batch->state),
                  batch->total);
@@ -274,7 +271,7 @@ bool finalize_some(Self self) {
   auto& state = self->state;
   if (state.to_finalize.empty()) return false;
   const auto id = state.to_finalize.front();
-  const auto done = state.store->finalize_some(id, finalize_lines_per_step, unix_now());
+  const auto done = state.store->finalize_some(id, finalize_lines_per_step, state.unix_now());
   if (!done && done.error().code == Errc::storage_failed)
     return storage_failed(self, "finalize", done.error()), false;
   if (!done || *done) {
@@ -307,14 +304,14 @@ void watch_deadlines(Self self) {
   if (done > 0 || state.desk->size() > 0)
     state.tokens_per_second =
         state.tokens_per_second == 0 ? done : 0.9 * state.tokens_per_second + 0.1 * done;
-  if (state.index) state.index->set_clock(unix_now(), state.tokens_per_second);
+  if (state.index) state.index->set_clock(state.unix_now(), state.tokens_per_second);
 }
 
 void tick(Self self) {
   auto& state = self->state;
   state.store_fails = false;
   watch_deadlines(self);
-  const auto expired = state.store->expire_batches(unix_now());
+  const auto expired = state.store->expire_batches(state.unix_now());
   if (!expired) storage_failed(self, "expire", expired.error());
   msg::Cancel cancel;
   if (expired)
@@ -325,7 +322,7 @@ void tick(Self self) {
       cancel.ids.insert(cancel.ids.end(), requests.begin(), requests.end());
     }
   if (!cancel.ids.empty()) self->send(state.scheduler, std::move(cancel));
-  const auto swept = state.store->sweep(unix_now());
+  const auto swept = state.store->sweep(state.unix_now());
   if (!swept) storage_failed(self, "sweep", swept.error());
   state.store_fails = false;
   work_soon(self);
@@ -350,7 +347,7 @@ msg::Reply<store::BatchInfo> create_batch(Self self, const msg::CreateBatch& cre
                                           .metadata = create.metadata,
                                           .idempotency_key = create.idempotency_key,
                                           .takes_over_key = create.takes_over_key},
-                                         unix_now());
+                                         state.unix_now());
   if (!batch) return {batch.error()};
   const bool waits = std::find(state.to_validate.begin(), state.to_validate.end(), batch->id) !=
                      state.to_validate.end();
@@ -364,7 +361,7 @@ msg::Reply<store::BatchInfo> create_batch(Self self, const msg::CreateBatch& cre
 
 msg::Reply<store::BatchInfo> cancel_batch(Self self, const msg::CancelBatch& cancel) {
   auto& state = self->state;
-  auto batch = state.store->cancel_batch(cancel.id, unix_now());
+  auto batch = state.store->cancel_batch(cancel.id, state.unix_now());
   if (!batch) return {batch.error()};
   spdlog::info("batch_cancelled id={}", cancel.id);
   if (state.index) state.index->drop_batch(cancel.id);
@@ -468,7 +465,7 @@ OfflineQueue::behavior_type offline_queue(Self self, const std::shared_ptr<Birth
                                          .filename = add.filename,
                                          .purpose = add.purpose,
                                          .expires_after_seconds = add.expires_after_seconds},
-                                        unix_now()));
+                                        self->state.unix_now()));
       },
       [self](const msg::ListFiles& list) { return list_files(self, list); },
       [self](const msg::GetFile& get) { return get_file(self, get.id); },

@@ -15,6 +15,12 @@
 
 namespace tandem {
 
+std::int64_t system_unix_clock() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 /// The handles of one runtime. Shared with the respawn functions that the supervisor holds; cleared
 /// by stop(), since a surviving handle to a detached actor would keep the actor system from ending.
 struct Runtime::State {
@@ -99,13 +105,14 @@ IntakeOptions intake_options(const RuntimeOptions& options) {
 }
 
 /// start() has looked at the name of the order.
-QueueOptions queue_options(const RuntimeOptions& options) {
+QueueOptions queue_options(const RuntimeOptions& options, UnixClock unix_clock) {
   const auto margin =
       std::chrono::duration_cast<std::chrono::seconds>(options.offline_deadline_margin);
   return {.max_batch_items = options.max_batch_items,
           .order = {.rule = policy::parse_order_rule(options.offline_order).value(),
                     .utility_ratio = options.offline_utility_ratio,
-                    .deadline_margin_seconds = margin.count()}};
+                    .deadline_margin_seconds = margin.count()},
+          .unix_clock = unix_clock ? std::move(unix_clock) : system_unix_clock};
 }
 
 /// The scheduler's options with what only the device and the process know.
@@ -155,7 +162,7 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
                             : spawn_executor(system, options.detached, std::move(parts.backend));
   scheduler = parts.scheduler ? *parts.scheduler
                               : spawn_scheduler(system, core_options, std::move(parts.planner),
-                                                executor, metrics, status);
+                                                executor, metrics, status, std::move(parts.watch));
   predictor = parts.predictor ? *parts.predictor
                               : spawn_latency_predictor(system, options.learner, metrics);
   profiler = parts.profiler ? *parts.profiler : spawn_slo_profiler(system, options.slo, metrics);
@@ -163,7 +170,8 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
                         : spawn_request_intake(system, options.detached, intake_options(options),
                                                model, scheduler, metrics);
   queue = parts.queue ? *parts.queue
-                      : spawn_offline_queue(system, options.detached, queue_options(options),
+                      : spawn_offline_queue(system, options.detached,
+                                            queue_options(options, std::move(parts.unix_clock)),
                                             std::move(store), model, scheduler, metrics);
   supervisor = spawn_supervisor(system, status, options.max_observer_restarts);
   const auto observers = std::make_shared<Observers>(Observers{

@@ -16,6 +16,7 @@
 
 #include "actors/metrics.hpp"
 #include "actors/protocols.hpp"
+#include "actors/scheduler_watch.hpp"
 #include "actors/served_model.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
@@ -54,8 +55,10 @@ struct RuntimeParts {
   std::optional<SloProfiler> profiler;
   std::optional<RequestIntake> intake;
   std::optional<OfflineQueue> queue;
-  policy::PlannerPtr planner;             ///< instead of the one that scheduling_policy names
-  std::unique_ptr<gpu::Backend> backend;  ///< for the executor that is spawned
+  policy::PlannerPtr planner;                ///< instead of the one that scheduling_policy names
+  std::unique_ptr<gpu::Backend> backend;     ///< for the executor that is spawned
+  SchedulerWatchPtr watch;                   ///< of the scheduler that is spawned
+  std::function<std::int64_t()> unix_clock;  ///< of the queue that is spawned: seconds since 1970
 };
 
 class Runtime {

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "actors/actor_support.hpp"
+#include "actors/scheduler_watch.hpp"
 #include "actors/spawn.hpp"
 #include "core/check.hpp"
 
@@ -28,6 +29,7 @@ struct SchedulerState {
   Executor executor;
   MetricsPtr metrics;
   EngineStatusPtr status;
+  SchedulerWatchPtr watch;  ///< may be null
   std::optional<OfflineQueue> queue;
   std::optional<msg::AttachObservers> observers;
   std::unordered_map<RequestId, TokenSink> sinks;
@@ -122,9 +124,12 @@ void perform(Self self, const policy::Wake& wake) {
 
 void apply(Self self, const policy::Event& event) {
   auto& state = self->state;
+  if (state.watch) state.watch->happens(event, now(self));
   state.core->on(event, now(self), [self](policy::Action&& action) {
+    if (self->state.watch) self->state.watch->decides(action, now(self));
     std::visit([self](auto& a) { perform(self, std::move(a)); }, action);
   });
+  if (state.watch) state.watch->settles(*state.core, now(self));
   const auto stats = state.core->stats();
   state.metrics->scheduler(stats);
   state.status->set_work(stats, now(self));
@@ -142,13 +147,15 @@ void admit(Self self, const RequestPtr& request, const TokenSink& sink) {
 
 Scheduler::behavior_type scheduler(Self self,
                                    std::shared_ptr<std::unique_ptr<policy::SchedulerCore>> core,
-                                   Executor executor, MetricsPtr metrics, EngineStatusPtr status) {
+                                   Executor executor, MetricsPtr metrics, EngineStatusPtr status,
+                                   SchedulerWatchPtr watch) {
   install_handlers(self);
   auto& state = self->state;
   state.core = std::move(*core);
   state.executor = std::move(executor);
   state.metrics = std::move(metrics);
   state.status = std::move(status);
+  state.watch = std::move(watch);
   self->monitor(state.executor);
   self->set_down_handler([self](const caf::down_msg& down) { executor_lost(self, down.reason); });
   return {
@@ -187,10 +194,11 @@ Scheduler::behavior_type scheduler(Self self,
 
 Scheduler spawn_scheduler(caf::actor_system& system, const policy::SchedulerOptions& options,
                           policy::PlannerPtr planner, Executor executor, MetricsPtr metrics,
-                          EngineStatusPtr status) {
+                          EngineStatusPtr status, SchedulerWatchPtr watch) {
   auto core = std::make_shared<std::unique_ptr<policy::SchedulerCore>>(
       std::make_unique<policy::SchedulerCore>(options, std::move(planner)));
-  return system.spawn(scheduler, core, std::move(executor), std::move(metrics), std::move(status));
+  return system.spawn(scheduler, core, std::move(executor), std::move(metrics), std::move(status),
+                      std::move(watch));
 }
 
 }  // namespace tandem

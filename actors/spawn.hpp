@@ -3,11 +3,13 @@
 
 #include <caf/actor_system.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "actors/engine_status.hpp"
 #include "actors/metrics.hpp"
 #include "actors/protocols.hpp"
+#include "actors/scheduler_watch.hpp"
 #include "actors/served_model.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
@@ -31,11 +33,16 @@ struct IntakeOptions {
   std::uint64_t seed = 0;  ///< where request seeds come from if a call names none
 };
 
+/// Seconds since 1970. Deadlines outlive the process, so they are wall-clock time.
+using UnixClock = std::function<std::int64_t()>;
+std::int64_t system_unix_clock();
+
 struct QueueOptions {
   std::uint32_t max_batch_items = 50000;
   std::uint32_t max_prepared = 256;  ///< engine requests handed out at once
   /// fcfs: by deadline, then batch, then line, as the store has them.
   policy::OfflineOrderOptions order;
+  UnixClock unix_clock = system_unix_clock;
 };
 
 RequestIntake spawn_request_intake(caf::actor_system& system, bool detached,
@@ -50,7 +57,7 @@ SloProfiler spawn_slo_profiler(caf::actor_system& system, const policy::SloOptio
                                MetricsPtr metrics);
 Scheduler spawn_scheduler(caf::actor_system& system, const policy::SchedulerOptions& options,
                           policy::PlannerPtr planner, Executor executor, MetricsPtr metrics,
-                          EngineStatusPtr status);
+                          EngineStatusPtr status, SchedulerWatchPtr watch = nullptr);
 Executor spawn_executor(caf::actor_system& system, bool detached,
                         std::unique_ptr<gpu::Backend> backend);
 

@@ -3,12 +3,16 @@
 
 #include <caf/send.hpp>
 
+#include "core/check.hpp"
+
 namespace tandem::sim {
 
 VirtualRuntime::Config::Config() { set("scheduler.policy", caf::atom("testing")); }
 
 VirtualRuntime::VirtualRuntime()
-    : scheduler_(dynamic_cast<caf::scheduler::test_coordinator&>(system_.scheduler())) {}
+    : scheduler_(dynamic_cast<caf::scheduler::test_coordinator&>(system_.scheduler())) {
+  scheduler_.clock().current_time = {};  // CAF begins at one nanosecond
+}
 
 VirtualRuntime::~VirtualRuntime() {
   for (const auto& actor : owned_) caf::anon_send_exit(actor, caf::exit_reason::kill);
@@ -21,6 +25,17 @@ VirtualRuntime::~VirtualRuntime() {
 TimePoint VirtualRuntime::now() const {
   return TimePoint(
       std::chrono::duration_cast<Duration>(scheduler_.clock().current_time.time_since_epoch()));
+}
+
+std::optional<TimePoint> VirtualRuntime::next_timer() const {
+  if (!scheduler_.has_pending_timeout()) return std::nullopt;
+  const auto due = scheduler_.clock().schedule().begin()->first;
+  return TimePoint(std::chrono::duration_cast<Duration>(due.time_since_epoch()));
+}
+
+void VirtualRuntime::move_to(TimePoint at) {
+  TANDEM_CHECK(at >= now(), "virtual time does not run backwards");
+  scheduler_.clock().current_time = caf::actor_clock::time_point(at.time_since_epoch());
 }
 
 std::size_t VirtualRuntime::run() { return scheduler_.run(); }

@@ -7,6 +7,7 @@
 #include <caf/actor_system_config.hpp>
 #include <caf/scheduler/test_coordinator.hpp>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "core/units.hpp"
@@ -35,6 +36,12 @@ class VirtualRuntime {
   /// Delivers messages until every mailbox is empty; time stands still. Returns how many turns it
   /// took.
   std::size_t run();
+  /// When the earliest timer is due; nothing without any. It may be in the past of move_to().
+  [[nodiscard]] std::optional<TimePoint> next_timer() const;
+  /// It is `at` from now on, which is not before now(); nothing runs. Timers that are due by then
+  /// fire with the next advance(): a driver that knows of other things that happen at `at` decides
+  /// which come first.
+  void move_to(TimePoint at);
   /// run(), then lets time pass, firing timers one due time after the other and running after each.
   std::size_t advance(Duration duration);
 

@@ -37,11 +37,11 @@ Result<std::int64_t> move_in(const Store::State& state, const fs::path& from, co
   auto size = regular_file_size(*file);
   if (!size) return size.error();
   if (auto step = state.step("add_file.sync"); !step) return step.error();
-  if (auto synced = sync_file(*file); !synced) return synced.error();
+  if (auto synced = state.sync(*file); !synced) return synced.error();
   if (auto step = state.step("add_file.rename"); !step) return step.error();
   if (auto moved = rename_file(from, to); !moved) return moved.error();
   if (auto step = state.step("add_file.sync_folder"); !step) return step.error();
-  if (auto synced = sync_folder(to.parent_path()); !synced) return synced.error();
+  if (auto synced = state.sync(to.parent_path()); !synced) return synced.error();
   return size;
 }
 

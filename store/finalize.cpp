@@ -106,7 +106,7 @@ Result<void> open_outputs(Store::State& state, const std::string& batch_id) {
 Result<void> publish(Store::State& state, Finalizer::Output& output) {
   if (output.bytes == 0) return {};
   if (auto step = state.step("finalize.sync"); !step) return step.error();
-  if (auto synced = sync_file(output.file); !synced) return synced.error();
+  if (auto synced = state.sync(output.file); !synced) return synced.error();
   if (auto step = state.step("finalize.rename"); !step) return step.error();
   auto id = random_id("file-");
   const auto place = state.files() / id;
@@ -192,7 +192,7 @@ Result<bool> finalize_step(Store::State& state, const std::string& batch_id, std
   for (auto* output : {&state.finalizer->output, &state.finalizer->errors})
     if (auto published = publish(state, *output); !published) return published.error();
   if (auto step = state.step("finalize.sync_folder"); !step) return step.error();
-  if (auto synced = sync_folder(state.files()); !synced) return synced.error();
+  if (auto synced = state.sync(state.files()); !synced) return synced.error();
   if (auto done = commit_end(state, now); !done) return done.error();
   state.finalizer.reset();
   return true;

@@ -39,7 +39,8 @@ Database::State::~State() {
   sqlite3_close(handle);
 }
 
-Result<Database> Database::open(const std::filesystem::path& path, const std::string& vfs) {
+Result<Database> Database::open(const std::filesystem::path& path, const std::string& vfs,
+                                bool durable) {
   auto state = std::make_unique<State>();
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                     SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
@@ -49,6 +50,8 @@ Result<Database> Database::open(const std::filesystem::path& path, const std::st
   sqlite3_busy_timeout(state->handle, 5000);
   Database database(std::move(state));
   if (auto set = database.execute(connection_settings); !set) return set.error();
+  if (!durable)
+    if (auto set = database.execute("PRAGMA synchronous=OFF"); !set) return set.error();
   database.state_->wal_pages = 1;  // the log may hold what a dead process left
   // After the settings: PRAGMA wal_autocheckpoint uses the same hook.
   sqlite3_wal_hook(database.handle(), remember_wal_pages, &database.state_->wal_pages);

@@ -22,7 +22,8 @@ namespace tandem::store {
 class Database {
  public:
   /// `vfs`: empty is SQLite's default.
-  static Result<Database> open(const std::filesystem::path& path, const std::string& vfs);
+  static Result<Database> open(const std::filesystem::path& path, const std::string& vfs,
+                               bool durable = true);
 
   /// Moves what the write-ahead log holds into the database file and cuts the log to nothing.
   Result<void> checkpoint();

@@ -65,6 +65,14 @@ struct Store::State {
   bool suspects_possible = true;   ///< false: suspect_turn() found none, and none was made since
   bool progress_recorded = false;  ///< the process row says that this process finished an item
 
+  /// Waits until the disk has it, if the store is durable.
+  [[nodiscard]] Result<void> sync(const FileDescriptor& file) const {
+    return options.durable ? sync_file(file) : Result<void>();
+  }
+  [[nodiscard]] Result<void> sync(const std::filesystem::path& folder) const {
+    return options.durable ? sync_folder(folder) : Result<void>();
+  }
+
   [[nodiscard]] std::filesystem::path files() const { return options.data_dir / "files"; }
   [[nodiscard]] std::filesystem::path incoming() const { return options.data_dir / "incoming"; }
   [[nodiscard]] std::filesystem::path crash_note() const { return options.data_dir / "crash_note"; }

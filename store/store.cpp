@@ -14,12 +14,12 @@ namespace tandem::store {
 namespace fs = std::filesystem;
 namespace {
 
-Result<void> make_folders(const fs::path& data_dir) {
+Result<void> make_folders(const fs::path& data_dir, bool durable) {
   if (auto made = make_folder(data_dir); !made) return made.error();
   if (auto local = check_local_file_system(data_dir); !local) return local.error();
   for (const auto* name : {"files", "incoming"})
     if (auto made = make_folder(data_dir / name); !made) return made.error();
-  return sync_folder(data_dir);
+  return durable ? sync_folder(data_dir) : Result<void>();
 }
 
 /// Removes the contents of `folder` whose names are not in `known`; how many.
@@ -100,11 +100,12 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& wanted) {
     return error(Errc::invalid_value, "the store's folder is not set", "data_dir");
   options.data_dir = fs::absolute(options.data_dir).lexically_normal();
   if (!options.data_dir.has_filename()) options.data_dir = options.data_dir.parent_path();
-  if (auto made = make_folders(options.data_dir); !made) return made.error();
+  if (auto made = make_folders(options.data_dir, options.durable); !made) return made.error();
   auto lock = lock_folder(options.data_dir);
   if (!lock) return lock.error();
 
-  auto database = Database::open(options.data_dir / "tandem.sqlite", options.sqlite_vfs);
+  auto database =
+      Database::open(options.data_dir / "tandem.sqlite", options.sqlite_vfs, options.durable);
   if (!database) return database.error();
   if (auto checked = database->quick_check(); !checked) return checked.error();
   auto created = prepare_schema(*database);

@@ -49,6 +49,9 @@ struct StoreOptions {
   /// data_dir and then let the earlier disposition act. For the service; see PoisonRule.
   bool note_crashes = false;
   PoisonRule poison;
+  /// false: nothing waits for the disk, and what a power failure leaves may be damaged. For stores
+  /// that end with their process, such as a simulation's.
+  bool durable = true;
   std::string sqlite_vfs;  ///< empty: SQLite's default; tests inject failing disks
   FaultHook fault_hook;
 };

@@ -4,10 +4,10 @@
 #include <catch2/catch.hpp>
 
 #include "actors/runtime.hpp"
+#include "sim/ask.hpp"
 #include "sim/probe.hpp"
 #include "sim/simple_device.hpp"
 #include "sim/virtual_runtime.hpp"
-#include "tests/actors/ask.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 using namespace tandem;
@@ -32,8 +32,8 @@ struct EngineFixture {
   Executor device;
   std::unique_ptr<Runtime> runtime;
 
-  explicit EngineFixture(RuntimeOptions options = {},
-                         sim::SimpleDeviceOptions device_options = {}) {
+  explicit EngineFixture(RuntimeOptions options = {}, sim::SimpleDeviceOptions device_options = {},
+                         SchedulerWatchPtr watch = nullptr) {
     options.store.data_dir = folder.path();
     options.detached = false;
     if (options.scheduler.kv_blocks.is_zero()) options.scheduler.kv_blocks = Blocks(256);
@@ -41,6 +41,7 @@ struct EngineFixture {
         sim::spawn_simple_device(virtual_time.system(), std::move(device_options), plans));
     RuntimeParts parts;
     parts.executor = device;
+    parts.watch = std::move(watch);
     runtime =
         std::move(*Runtime::start(virtual_time.system(), options, tiny_model(), std::move(parts)));
   }
@@ -54,9 +55,9 @@ struct EngineFixture {
     result.max_tokens = Tokens(max_tokens);
     return result;
   }
-  std::shared_ptr<tests::Answer<AcceptedReply>> submit(GenerateCall generate) {
-    auto answer = tests::ask<AcceptedReply>(virtual_time, runtime->intake(),
-                                            msg::SubmitTo{{.call = std::move(generate)}, sink});
+  std::shared_ptr<sim::Answer<AcceptedReply>> submit(GenerateCall generate) {
+    auto answer = sim::ask<AcceptedReply>(virtual_time, runtime->intake(),
+                                          msg::SubmitTo{{.call = std::move(generate)}, sink});
     virtual_time.run();
     return answer;
   }
@@ -155,8 +156,8 @@ TEST_CASE("more than max_online_requests at once is overload, and room comes bac
 TEST_CASE_METHOD(EngineFixture,
                  "calls are counted by what they ask for, unknown fields by number") {
   auto answer =
-      tests::ask<AcceptedReply>(virtual_time, runtime->intake(),
-                                msg::SubmitTo{{.call = call(10, 4), .ignored_fields = 3}, sink});
+      sim::ask<AcceptedReply>(virtual_time, runtime->intake(),
+                              msg::SubmitTo{{.call = call(10, 4), .ignored_fields = 3}, sink});
   virtual_time.run();
   submit(call(10, 8));
   const auto text = runtime->metrics().text();
@@ -287,4 +288,34 @@ TEST_CASE_METHOD(EngineFixture, "the death of any actor that holds state is fata
   REQUIRE(fatal.size() == 1);
   CHECK(fatal[0].find(role) != std::string::npos);
   CHECK(runtime->not_ready_reason() == role + " died");
+}
+
+namespace {
+
+/// What the scheduler's core was asked and said, as letters; and that it was whole each time.
+struct LetterWatch final : SchedulerWatch {
+  std::string letters;
+  void happens(const policy::Event& event, TimePoint) override {
+    letters += "ASVCRMBW"[event.index()];
+  }
+  void decides(const policy::Action& action, TimePoint) override {
+    letters += "lerw"[action.index()];
+  }
+  void settles(const policy::SchedulerCore& core, TimePoint) override {
+    core.check();
+    letters += '.';
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a watch sees each event, then what it led to") {
+  const auto watch = std::make_shared<LetterWatch>();
+  EngineFixture engine({}, {}, watch);
+  engine.virtual_time.run();
+  watch->letters.clear();
+  engine.submit(EngineFixture::call(10, 2));
+  engine.virtual_time.advance(1s);
+  // Two plans are launched by the arrival; each report yields a token.
+  CHECK(watch->letters == "All.Re.Re.");
 }

@@ -7,11 +7,10 @@
 #include <caf/typed_event_based_actor.hpp>
 #include <catch2/catch.hpp>
 #include <fstream>
-#include <thread>
 
 #include "actors/spawn.hpp"
+#include "sim/ask.hpp"
 #include "sim/virtual_runtime.hpp"
-#include "tests/actors/ask.hpp"
 #include "tests/support/failing_vfs.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -96,10 +95,12 @@ struct QueueFixture {
   std::shared_ptr<SchedulerLog> log = std::make_shared<SchedulerLog>();
   std::shared_ptr<Metrics> metrics = std::make_shared<Metrics>();
   std::unique_ptr<sim::VirtualRuntime> virtual_time;
+  std::int64_t unix_start = 1'000'000'000;  ///< at the start of virtual_time
   OfflineQueue queue;
 
   explicit QueueFixture(QueueOptions queue_options = {}) : options(queue_options) {
     store_options.data_dir = folder.path() / "store";
+    options.unix_clock = [this] { return unix_start + (virtual_time ? seconds_passed() : 0); };
     start();
   }
   ~QueueFixture() { stop(); }
@@ -116,7 +117,12 @@ struct QueueFixture {
   }
   void stop() {
     queue = nullptr;
+    if (virtual_time) unix_start += seconds_passed();
     virtual_time.reset();
+  }
+  [[nodiscard]] std::int64_t seconds_passed() const {
+    return std::chrono::duration_cast<std::chrono::seconds>(virtual_time->now().time_since_epoch())
+        .count();
   }
   void restart() {
     stop();
@@ -125,7 +131,7 @@ struct QueueFixture {
 
   template <class T, class Message>
   Result<T> ask(Message message) {
-    const auto answer = tests::ask<msg::Reply<T>>(*virtual_time, queue, std::move(message));
+    const auto answer = sim::ask<msg::Reply<T>>(*virtual_time, queue, std::move(message));
     virtual_time->run();
     REQUIRE(answer->value.has_value());
     return answer->value->value;

@@ -153,4 +153,25 @@ TEST_CASE("while the disk is full nothing changes, reads work, and writable() sa
   CHECK(value(store->claim(2, 1004)).size() == 2);
 }
 
+TEST_CASE("only a store that need not be durable never waits for the disk") {
+  const InMemory in_memory;
+  const auto syncs_of = [](bool durable) {
+    TemporaryFolder folder;
+    auto options = failing_options(folder);
+    options.durable = durable;
+    failing_disk().syncs = 0;
+    auto store = value(Store::open(options));
+    const auto id = upload(*store, "x").id;
+    CHECK(std::filesystem::exists(value(store->file_path(id))));
+    store.reset();
+    options.durable = true;
+    const auto opened = value(Store::open(options));
+    CHECK(!opened->report().previous_died);
+    CHECK(value(opened->get_file(id)).bytes == 1);
+    return failing_disk().syncs;
+  };
+  const auto when_opened = syncs_of(false);
+  CHECK(syncs_of(true) > when_opened);
+}
+
 }  // namespace tandem::store::testing

@@ -13,6 +13,7 @@ struct FailingDisk {
   int code = SQLITE_FULL;
   long operations = 0;  ///< seen since it was last set to 0
   long failures = 0;
+  long syncs = 0;  ///< of the operations
 
   void heal() { countdown = -1; }
   /// The error that this operation meets, or SQLITE_OK.
@@ -50,6 +51,7 @@ inline int truncate_file(sqlite3_file* file, sqlite3_int64 size) {
 }
 /// Not passed on: what a test's process wrote, that process reads, and syncing is what takes long.
 inline int sync_file(sqlite3_file*, int) {
+  ++disk.syncs;
   const int code = disk.next();
   return code == SQLITE_FULL ? SQLITE_IOERR_FSYNC : code;
 }

@@ -7,7 +7,7 @@
 
 #include "sim/virtual_runtime.hpp"
 
-namespace tandem::tests {
+namespace tandem::sim {
 
 template <class Reply>
 struct Answer {
@@ -16,7 +16,7 @@ struct Answer {
 };
 
 template <class Reply, class Handle, class Message>
-std::shared_ptr<Answer<Reply>> ask(sim::VirtualRuntime& virtual_time, const Handle& to,
+std::shared_ptr<Answer<Reply>> ask(VirtualRuntime& virtual_time, const Handle& to,
                                    Message message) {
   auto answer = std::make_shared<Answer<Reply>>();
   virtual_time.system().spawn(
@@ -30,4 +30,4 @@ std::shared_ptr<Answer<Reply>> ask(sim::VirtualRuntime& virtual_time, const Hand
   return answer;
 }
 
-}  // namespace tandem::tests
+}  // namespace tandem::sim
