@@ -5,7 +5,9 @@
 // or its arithmetic at the measured peak, whichever takes longer. Shared machines change their
 // bandwidth within seconds: it is measured in turns with the steps of each line, over as many bytes
 // as the weights have.
-//   bench_host_backend [--kernels auto] [--dtype bfloat16] [--threads 0] [--seconds 3]
+//   bench_host_backend [--kernels auto] [--dtype bfloat16] [--threads 0] [--seconds 3] [--only
+//   TEXT]
+// --only: the lines whose names contain TEXT.
 // Takes the best of many runs, of reads as of steps: a neighbour on the machine makes any single
 // one slower.
 #include "gpu/host/host_backend.hpp"
@@ -19,6 +21,7 @@
 #include <functional>
 #include <immintrin.h>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "core/check.hpp"
@@ -35,6 +38,7 @@ using Clock = std::chrono::steady_clock;
 struct Settings {
   gpu::HostOptions options;
   double seconds = 3;  ///< per line
+  std::string only;    ///< lines whose names contain it
 };
 
 /// Seconds that `body` takes.
@@ -323,6 +327,7 @@ void bench(const Settings& settings) {
                             {"decode batch 8", 8, 128, 1},   {"decode batch 16", 16, 128, 1},
                             {"decode batch 32", 32, 128, 1}, {"prefill 512", 1, 0, 512}};
   for (const auto& line : lines) {
+    if (std::string_view(line.name).find(settings.only) == std::string_view::npos) continue;
     run(backend, make_plan(line.sequences, line.context, line.tokens, true));
     const auto plan = make_plan(line.sequences, line.context, line.tokens, false);
     double bandwidth = 0, best = 1e30;
@@ -353,6 +358,8 @@ int main(int argc, char** argv) {
           static_cast<std::uint32_t>(std::strtoul(value.c_str(), nullptr, 10));
     else if (key == "--seconds")
       settings.seconds = std::strtod(value.c_str(), nullptr);
+    else if (key == "--only")
+      settings.only = value;
     else {
       std::fprintf(stderr, "unknown option %s; see the head of bench/host_backend.cpp\n",
                    key.c_str());

@@ -17,6 +17,8 @@ constexpr std::int64_t pieces_per_thread = 6;
 constexpr std::int64_t most_panels_each = 16;
 constexpr std::int64_t least_gemm_rows = 96;
 constexpr std::int64_t gemm_row_multiple = 48;  ///< of every set's tiles
+/// The rows of a GEMM's piece stay in the L2 cache while panel after panel passes.
+constexpr std::int64_t most_piece_words = 1 << 18;
 /// Rows that one piece of the work between GEMMs covers.
 constexpr std::int64_t piece_rows = 8;
 
@@ -326,7 +328,9 @@ void Forward::multiply(void (*kernel)(const GemmArgs&), const PackedMatrix& matr
   const auto panel_pieces = pieces_of(matrix.panels, panels_each);
   const auto row_pieces =
       std::clamp<std::int64_t>(wanted / panel_pieces, 1, pieces_of(rows, least_gemm_rows));
-  const auto rows_each = pad_to(pieces_of(rows, row_pieces), gemm_row_multiple);
+  const auto most_rows = std::max(most_piece_words / matrix.words, gemm_row_multiple);
+  const auto rows_each =
+      pad_to(std::min(pieces_of(rows, row_pieces), most_rows), gemm_row_multiple);
   pool_.run(
       panel_pieces * pieces_of(rows, rows_each),
       [&](std::int64_t piece) {

@@ -116,11 +116,11 @@ struct VectorProducts {
   static constexpr int64_t most_rows = tile_rows;
 
   TANDEM_INLINE void score(int64_t rows, const uint32_t* query, int64_t words, const Step& step,
-                           float* scores) {
+                           const Step&, float* scores) {
     with_rows(rows, ScoreTile<Format>{query, words, &step, scores});
   }
-  TANDEM_INLINE void mix(int64_t rows, const uint32_t* weights, const Step& step, float* mixed,
-                         int64_t padded_dim) {
+  TANDEM_INLINE void mix(int64_t rows, const uint32_t* weights, const Step& step, const Step&,
+                         float* mixed, int64_t padded_dim) {
     with_rows(rows, MixTile<Format>{weights, &step, mixed, padded_dim});
   }
   TANDEM_INLINE void finish() {}
@@ -212,8 +212,8 @@ void attend(const AttendArgs& args) {
   Softmax softmax;
   Products products;
   alignas(64) uint32_t query[max_attend_rows * max_head_dim];
-  alignas(64) float scores[most_rows * step_positions];
-  alignas(64) uint32_t weights[most_rows * step_positions];
+  alignas(64) float scores[max_attend_rows * step_positions];
+  alignas(64) uint32_t weights[max_attend_rows * step_positions];
   const int64_t padded_dim = (args.head_dim + 15) / 16 * 16, words = args.head_words;
   const int64_t end = args.position + (args.first + args.rows - 1) / args.group + 1;
   Step step = step_at(args, 0, 0, end);
@@ -229,16 +229,20 @@ void attend(const AttendArgs& args) {
                     : step_at(args, head, begin + step_positions, end);
         ask_for(next);
       }
-      for (int64_t r = 0; r < args.rows;) {
-        const int64_t rows = next_tile(args.rows - r, most_rows);
-        products.score(rows, query + r * words, words, step, scores);
-        for (int64_t i = 0; i < rows; ++i) {
-          const int64_t seen = args.position + (args.first + r + i) / args.group + 1 - begin;
-          take_scores<Format>(softmax, r + i, scores + i * step_positions,
-                              weights + i * step_positions, seen, args.scale, padded_dim);
-        }
-        products.mix(rows, weights, step, softmax.mixed + r * padded_dim, padded_dim);
-        r += rows;
+      // Phase by phase for all rows: a product that was just stored cannot be loaded at once.
+      for (int64_t r = 0, rows = 0; r < args.rows; r += rows) {
+        rows = next_tile(args.rows - r, most_rows);
+        products.score(rows, query + r * words, words, step, next, scores + r * step_positions);
+      }
+      for (int64_t r = 0; r < args.rows; ++r) {
+        const int64_t seen = args.position + (args.first + r) / args.group + 1 - begin;
+        take_scores<Format>(softmax, r, scores + r * step_positions, weights + r * step_positions,
+                            seen, args.scale, padded_dim);
+      }
+      for (int64_t r = 0, rows = 0; r < args.rows; r += rows) {
+        rows = next_tile(args.rows - r, most_rows);
+        products.mix(rows, weights + r * step_positions, step, next, softmax.mixed + r * padded_dim,
+                     padded_dim);
       }
       step = next;
     }

@@ -71,10 +71,14 @@ TANDEM_INLINE uint16_t round_bf16(float value) {
   return static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
 }
 TANDEM_INLINE Halves round_bf16(Vector value) {
+#if NATIVE_BF16
+  return bits<Halves>(_mm512_cvtneps_pbh(value));  // denormal numbers become zeros
+#else
   const auto word = bits<Words>(value);
   const Words rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
   const Words quiet = (word >> 16) | 0x40;
   return __builtin_convertvector((word & 0x7fffffff) > 0x7f800000 ? quiet : rounded, Halves);
+#endif
 }
 
 /// One float per word.

@@ -16,7 +16,6 @@ namespace {
 constexpr int64_t amx_rows = 16;     ///< of a tile
 constexpr int64_t amx_words = 16;    ///< of k per tile
 constexpr size_t panel_bytes = 256;  ///< from word to word of a panel
-constexpr int64_t ahead_words = 16;  ///< how far in front of a short product lines are asked for
 
 /// What ldtilecfg reads.
 struct alignas(64) TileConfig {
@@ -49,125 +48,198 @@ TANDEM_INLINE void configure(int64_t rows) {
   _tile_loadconfig(&config);
 }
 
-/// Asks for 16 of the 64 cache lines that one step of k reads.
-TANDEM_INLINE void ask_for_quarter(const uint32_t* lines) {
+/// One block of K for some rows.
+struct TileBlock {
+  const uint32_t* a;  ///< the first row's first word of the block
+  size_t a_bytes;     ///< from row to row
+  const uint32_t* panel;
+  int64_t words;
+  float* out;
+  size_t out_bytes;
+  bool continues;         ///< the sums go on from what `out` holds
+  const uint32_t* asked;  ///< what to ask for meanwhile, by cache line
+};
+
+/// Asks for `Lines` cache lines.
+template <int Lines>
+TANDEM_INLINE void ask_for_lines(const uint32_t* words) {
 #pragma GCC unroll 16
-  for (int line = 0; line < 16; ++line) prefetch(lines + line * 16);
+  for (int line = 0; line < Lines; ++line) prefetch(words + line * 16);
 }
 
-/// Up to 16 rows. Whoever reads a panel first waits for its bytes, and asks for them in time.
-template <bool Asks>
-TANDEM_INLINE void multiply_flat(const GemmArgs& args, const uint32_t* a, float* out,
-                                 int64_t out_stride) {
-  const auto a_bytes = static_cast<size_t>(args.a_stride) * 4;
-  const auto out_bytes = static_cast<size_t>(out_stride) * 4;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int64_t k = 0; k < args.words; k += amx_words) {
-    const uint32_t* panel = args.panel + k * panel_columns;
-    const uint32_t* next = panel + ahead_words * panel_columns;
-    _tile_loadd(4, a + k, a_bytes);
-    if constexpr (Asks) ask_for_quarter(next);
+/// Up to 16 rows, all columns. Asks for `Lines` lines per 16 words of k.
+template <int Lines>
+TANDEM_INLINE void multiply_flat(const TileBlock& block) {
+  constexpr int quarter = Lines / 4;
+  float* out = block.out;
+  if (block.continues) {
+    _tile_loadd(0, out, block.out_bytes);
+    _tile_loadd(1, out + 16, block.out_bytes);
+    _tile_loadd(2, out + 32, block.out_bytes);
+    _tile_loadd(3, out + 48, block.out_bytes);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  const uint32_t* asked = block.asked;
+  for (int64_t k = 0; k < block.words; k += amx_words, asked += Lines * 16) {
+    const uint32_t* panel = block.panel + k * panel_columns;
+    _tile_loadd(4, block.a + k, block.a_bytes);
+    ask_for_lines<quarter>(asked);
     _tile_loadd(5, panel, panel_bytes);
     _tile_dpbf16ps(0, 4, 5);
-    if constexpr (Asks) ask_for_quarter(next + 256);
+    ask_for_lines<quarter>(asked + quarter * 16);
     _tile_loadd(6, panel + 16, panel_bytes);
     _tile_dpbf16ps(1, 4, 6);
-    if constexpr (Asks) ask_for_quarter(next + 512);
+    ask_for_lines<quarter>(asked + quarter * 32);
     _tile_loadd(7, panel + 32, panel_bytes);
     _tile_dpbf16ps(2, 4, 7);
-    if constexpr (Asks) ask_for_quarter(next + 768);
+    ask_for_lines<quarter>(asked + quarter * 48);
     _tile_loadd(5, panel + 48, panel_bytes);
     _tile_dpbf16ps(3, 4, 5);
   }
-  _tile_stored(0, out, out_bytes);
-  _tile_stored(1, out + 16, out_bytes);
-  _tile_stored(2, out + 32, out_bytes);
-  _tile_stored(3, out + 48, out_bytes);
+  _tile_stored(0, out, block.out_bytes);
+  _tile_stored(1, out + 16, block.out_bytes);
+  _tile_stored(2, out + 32, block.out_bytes);
+  _tile_stored(3, out + 48, block.out_bytes);
 }
 
-/// 17 to 32 rows, half of the panel's columns: limited by arithmetic, on a panel that is there.
-TANDEM_INLINE void multiply_square(const GemmArgs& args, const uint32_t* a, int64_t column,
-                                   float* out, int64_t out_stride) {
-  const auto a_bytes = static_cast<size_t>(args.a_stride) * 4;
-  const auto out_bytes = static_cast<size_t>(out_stride) * 4;
-  const uint32_t* lower = a + amx_rows * args.a_stride;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int64_t k = 0; k < args.words; k += amx_words) {
-    const uint32_t* panel = args.panel + k * panel_columns + column;
+/// 17 to 32 rows, the half of the columns that begins at `column`: a tile that is loaded is used
+/// twice. Asks for `Lines` lines per 16 words of k.
+template <int Lines>
+TANDEM_INLINE void multiply_square(const TileBlock& block, int64_t column) {
+  const auto* a = reinterpret_cast<const char*>(block.a);
+  const char* lower = a + amx_rows * block.a_bytes;
+  float* out = block.out + column;
+  float* lower_out = out + amx_rows * block.out_bytes / sizeof(float);
+  if (block.continues) {
+    _tile_loadd(0, out, block.out_bytes);
+    _tile_loadd(1, out + 16, block.out_bytes);
+    _tile_loadd(2, lower_out, block.out_bytes);
+    _tile_loadd(3, lower_out + 16, block.out_bytes);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  const uint32_t* asked = block.asked;
+  for (int64_t k = 0; k < block.words; k += amx_words, asked += Lines * 16) {
+    const uint32_t* panel = block.panel + k * panel_columns + column;
+    ask_for_lines<Lines>(asked);
     _tile_loadd(6, panel, panel_bytes);
-    _tile_loadd(4, a + k, a_bytes);
+    _tile_loadd(4, a + k * 4, block.a_bytes);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, panel + 16, panel_bytes);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, lower + k, a_bytes);
+    _tile_loadd(5, lower + k * 4, block.a_bytes);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
-  float* lower_out = out + amx_rows * out_stride;
-  _tile_stored(0, out, out_bytes);
-  _tile_stored(1, out + 16, out_bytes);
-  _tile_stored(2, lower_out, out_bytes);
-  _tile_stored(3, lower_out + 16, out_bytes);
+  _tile_stored(0, out, block.out_bytes);
+  _tile_stored(1, out + 16, block.out_bytes);
+  _tile_stored(2, lower_out, block.out_bytes);
+  _tile_stored(3, lower_out + 16, block.out_bytes);
 }
 
-/// product = a * panel, (rows, 64)
-TANDEM_INLINE void multiply_tiles(const GemmArgs& args, float* product, int64_t stride) {
+/// The words of a block of K. Up to 16 rows pass over the panel once. More share a block that stays
+/// in the L1 cache while all of them pass, and ask for the next one together, so that memory is
+/// busy from the first to the last; the more rows, the less a longer block's arrival is waited for.
+TANDEM_INLINE int64_t block_words_for(const GemmArgs& args) {
+  return args.rows <= amx_rows ? args.words : args.rows <= 2 * amx_rows ? 48 : 96;
+}
+
+/// out = a * panel, (rows, 64). Between two blocks of K the sums wait in `out`, unrounded: blocks
+/// leave no trace in them.
+TANDEM_INLINE void multiply_tiles(const GemmArgs& args, float* out, int64_t stride) {
+  const int64_t block_words = block_words_for(args);
+  // Who shares a block asks for a part of the next; who has it alone, for what is a step ahead.
+  const int64_t ahead = args.rows <= amx_rows ? amx_words : block_words;
+  const int64_t most = args.rows <= 2 * amx_rows ? amx_rows : 2 * amx_rows;
   int64_t configured = 0;
-  for (int64_t r = 0; r < args.rows;) {
-    const int64_t left = args.rows - r, most = r == 0 ? amx_rows : 2 * amx_rows;
-    const int64_t rows = left < most ? left : most;
-    if (rows != configured) configure(rows);
-    configured = rows;
-    const uint32_t* a = args.a + r * args.a_stride;
-    float* out = product + r * stride;
-    if (r == 0) {
-      multiply_flat<true>(args, a, out, stride);
-    } else if (rows <= amx_rows) {
-      multiply_flat<false>(args, a, out, stride);
-    } else {
-      multiply_square(args, a, 0, out, stride);
-      multiply_square(args, a, 32, out + 32, stride);
+  for (int64_t k = 0; k < args.words; k += block_words) {
+    const int64_t words = args.words - k < block_words ? args.words - k : block_words;
+    const uint32_t* panel = args.panel + k * panel_columns;
+    TileBlock block{.a = args.a + k,
+                    .a_bytes = static_cast<size_t>(args.a_stride) * 4,
+                    .panel = panel,
+                    .words = words,
+                    .out = out,
+                    .out_bytes = static_cast<size_t>(stride) * 4,
+                    .continues = k > 0,
+                    .asked = panel + ahead * panel_columns};
+    for (int64_t r = 0; r < args.rows; r += most) {
+      const int64_t rows = args.rows - r < most ? args.rows - r : most;
+      if (rows != configured) configure(rows);
+      configured = rows;
+      block.a = args.a + r * args.a_stride + k;
+      block.out = out + r * stride;
+      if (args.rows <= amx_rows) {
+        multiply_flat<64>(block);
+      } else if (rows <= amx_rows) {
+        multiply_flat<32>(block);
+        block.asked += words * 32;
+      } else if (r < 2 * most) {
+        multiply_square<16>(block, 0);
+        block.asked += words * 16;
+        multiply_square<16>(block, 32);
+        block.asked += words * 16;
+      } else {
+        multiply_square<0>(block, 0);
+        multiply_square<0>(block, 32);
+      }
     }
-    r += rows;
   }
   // Without tiles in use the kernel has nothing of them to save when it switches threads.
   _tile_release();
 }
 
-void amx_store(const GemmArgs& args) {
-  multiply_tiles(args, args.out, args.out_stride);
-  if (!args.bias) return;
-  for (int64_t r = 0; r < args.rows; ++r) {
-    float* row = args.out + r * args.out_stride;
+/// Calls finish(part, product) for parts of the rows. The product is kept aside, in cache lines
+/// that follow each other: rows of `out` are far apart and would drive each other out of the L1
+/// cache between two blocks of K.
+template <class Finish>
+TANDEM_INLINE void multiply_aside(const GemmArgs& args, const Finish& finish) {
+  by_product_rows(args, [&finish](const GemmArgs& part) {
+    alignas(64) float product[product_rows * panel_columns];
+    multiply_tiles(part, product, panel_columns);
+    finish(part, product);
+  });
+}
+
+/// Calls body(where it goes, its product, its column) for every vector of the product.
+template <class Body>
+TANDEM_INLINE void for_vectors(const GemmArgs& part, const float* product, const Body& body) {
+  for (int64_t r = 0; r < part.rows; ++r) {
+    float* out = part.out + r * part.out_stride;
     for (int64_t c = 0; c < panel_columns; c += LANES)
-      store(row + c, load<Vector>(args.bias + c) + load<Vector>(row + c));
+      body(out + c, load<Vector>(product + r * panel_columns + c), c);
   }
 }
 
+void amx_store(const GemmArgs& args) {
+  if (!args.bias && args.rows <= amx_rows) return multiply_tiles(args, args.out, args.out_stride);
+  multiply_aside(args, [](const GemmArgs& part, const float* product) {
+    if (part.bias)
+      for_vectors(part, product, [&part](float* to, Vector value, int64_t column) {
+        store(to, load<Vector>(part.bias + column) + value);
+      });
+    else
+      for_vectors(part, product, [](float* to, Vector value, int64_t) { store(to, value); });
+  });
+}
+
 void amx_add(const GemmArgs& args) {
-  by_product_rows(args, [](const GemmArgs& part) {
-    alignas(64) float product[product_rows * panel_columns];
-    multiply_tiles(part, product, panel_columns);
-    for (int64_t r = 0; r < part.rows; ++r) {
-      float* row = part.out + r * part.out_stride;
-      for (int64_t c = 0; c < panel_columns; c += LANES)
-        store(row + c, load<Vector>(row + c) + load<Vector>(product + r * panel_columns + c));
-    }
+  multiply_aside(args, [](const GemmArgs& part, const float* product) {
+    for_vectors(part, product,
+                [](float* to, Vector value, int64_t) { store(to, load<Vector>(to) + value); });
   });
 }
 
 void amx_swiglu(const GemmArgs& args) {
-  by_product_rows(args, [](const GemmArgs& part) {
-    alignas(64) float product[product_rows * panel_columns];
-    multiply_tiles(part, product, panel_columns);
-    activate<Bf16>(part, product);
-  });
+  multiply_aside(args,
+                 [](const GemmArgs& part, const float* product) { activate<Bf16>(part, product); });
 }
 
 /// Attention's two products on tiles. Tiles 0 .. 3 are sums; 4 rows of queries and 5 a block of K;
@@ -190,21 +262,26 @@ struct TileProducts {
   }
 
   TANDEM_INLINE void score(int64_t rows, const uint32_t* query, int64_t words, const Step& step,
-                           float* scores) {
+                           const Step& next, float* scores) {
     configure_for(rows);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
     for (int64_t k = 0; k < words; k += amx_words) {
+      const int64_t word = k * block_positions;
       _tile_loadd(4, query + k, static_cast<size_t>(words) * 4);
-      _tile_loadd(5, step.keys[0] + k * block_positions, 64);
+      _tile_loadd(5, step.keys[0] + word, 64);
+      ask_for_lines<16>(next.keys[0] + word);
       _tile_dpbf16ps(0, 4, 5);
-      _tile_loadd(5, step.keys[1] + k * block_positions, 64);
+      _tile_loadd(5, step.keys[1] + word, 64);
+      ask_for_lines<16>(next.keys[1] + word);
       _tile_dpbf16ps(1, 4, 5);
-      _tile_loadd(5, step.keys[2] + k * block_positions, 64);
+      _tile_loadd(5, step.keys[2] + word, 64);
+      ask_for_lines<16>(next.keys[2] + word);
       _tile_dpbf16ps(2, 4, 5);
-      _tile_loadd(5, step.keys[3] + k * block_positions, 64);
+      _tile_loadd(5, step.keys[3] + word, 64);
+      ask_for_lines<16>(next.keys[3] + word);
       _tile_dpbf16ps(3, 4, 5);
     }
     _tile_stored(0, scores, step_positions * 4);
@@ -213,8 +290,8 @@ struct TileProducts {
     _tile_stored(3, scores + 48, step_positions * 4);
   }
 
-  TANDEM_INLINE void mix(int64_t rows, const uint32_t* weights, const Step& step, float* mixed,
-                         int64_t padded_dim) {
+  TANDEM_INLINE void mix(int64_t rows, const uint32_t* weights, const Step& step, const Step& next,
+                         float* mixed, int64_t padded_dim) {
     configure_for(rows);
     const auto bytes = static_cast<size_t>(padded_dim) * 4;
     for (int64_t d = 0; d < padded_dim; d += 32) {
@@ -223,6 +300,7 @@ struct TileProducts {
       for (int64_t b = 0; b < step.blocks; ++b) {
         _tile_loadd(6, weights + b * 8, step_positions * 4);
         _tile_loadd(7, step.values[b] + d, bytes);
+        ask_for_lines<16>(next.values[b] + d / 32 * 256);
         _tile_dpbf16ps(0, 6, 7);
         _tile_loadd(7, step.values[b] + d + 16, bytes);
         _tile_dpbf16ps(1, 6, 7);
