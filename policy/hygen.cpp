@@ -6,7 +6,8 @@
 // Ours differs: online prompts are not cut to t unless an absolute objective asks for it
 // (BudgetSnapshot::online_iteration_ms). The budget is there to bound interference, and an online
 // prompt that waits for its own budget would only be later; without that, a larger budget always
-// means more offline work and more interference, which is what searching for it relies on.
+// means more offline work and more interference, which is what searching for it relies on. And
+// where TTFT matters, offline iterations do not run two deep in front of a request that may arrive.
 #include <algorithm>
 #include <optional>
 
@@ -32,6 +33,7 @@ class Hygen final : public IterationPlanner {
       builder_.limit_time(*model, *limit, least_progress);
     builder_.add_online_prompts();
     builder_.lift_time_limit();
+    if (waits_for_offline(view)) return builder_.finish();
     builder_.keep_headroom();
     if (const auto limit = offline_limit(view)) limit_offline(view, model, *limit);
     builder_.add_offline();
@@ -55,6 +57,14 @@ class Hygen final : public IterationPlanner {
     auto limit = view.budget->iteration_ms;
     if (const auto online = online_limit(view)) limit = std::min(limit.value_or(*online), *online);
     return limit;
+  }
+
+  /// An online request that arrives waits for every offline iteration that is in flight. Where an
+  /// objective is about that wait (the budget bounds offline work that runs alone), there is never
+  /// a second one behind the first; the device idles for the host's part of an iteration instead.
+  bool waits_for_offline(const PlanningView& view) const {
+    return builder_.shape().empty() && view.offline_alone_in_flight && view.budget != nullptr &&
+           view.budget->offline_iteration_ms.has_value();
   }
 
   void limit_offline(const PlanningView& view, const LatencyModel* model, double limit) {

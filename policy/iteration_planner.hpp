@@ -53,6 +53,7 @@ struct PlanningView {
   std::uint32_t free_slots = 0;
   Tokens token_budget{0};  ///< rows that one iteration may have
   TimePoint now{};
+  bool offline_alone_in_flight = false;    ///< plans are in flight, without any online work
   const LatencySnapshot* model = nullptr;  ///< null until something was measured
   const BudgetSnapshot* budget = nullptr;
 };

@@ -61,6 +61,12 @@ void withdraw_blocks(SchedulerBooks& books, Sequence& sequence) {
 
 }  // namespace
 
+bool PlanInFlight::offline_alone() const {
+  return std::none_of(sequences.begin(), sequences.end(), [](const Sequence* sequence) {
+    return sequence->request->request_class == RequestClass::online;
+  });
+}
+
 SchedulerBooks::SchedulerBooks(const SchedulerOptions& given)
     : options(checked(given)), ledger(ledger_options(options)), table(options.max_sequences) {}
 

@@ -18,6 +18,9 @@ struct PlanInFlight {
   PlanPtr plan;
   std::vector<Sequence*> sequences;  ///< of plan->slices, one each
   bool is_void = false;              ///< a plan before it was not done: it will commit nothing
+
+  /// No online request is in it.
+  [[nodiscard]] bool offline_alone() const;
 };
 
 struct SchedulerBooks {

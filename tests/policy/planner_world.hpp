@@ -47,6 +47,7 @@ struct World {
   std::uint32_t free_slots = 8;
   LatencySnapshot model;  ///< shown if its error is known
   BudgetSnapshot limits;
+  bool offline_alone_in_flight = false;
   TimePoint now{};
 
   PlanningView view() const {
@@ -58,6 +59,7 @@ struct World {
     view.free_blocks = Blocks(free_blocks);
     view.free_slots = free_slots;
     view.token_budget = Tokens(budget);
+    view.offline_alone_in_flight = offline_alone_in_flight;
     view.now = now;
     if (model.model.error_is_known()) view.model = &model;
     view.budget = &limits;

@@ -192,6 +192,27 @@ TEST_CASE("the snapshots reach the planner") {
   CHECK(seen_now == TimePoint{std::chrono::seconds(3)});
 }
 
+TEST_CASE("where TTFT matters a request waits for one offline iteration, not for two") {
+  SchedulerCore core(small(), make_hygen());
+  BudgetSnapshot budget;
+  budget.offline_iteration_ms = 5.0;
+  (void)core.on(BudgetUpdated{std::make_shared<const BudgetSnapshot>(budget)}, {});
+  auto plans = plans_of(core.on(Supplied{{make_request(1, 20, 8, RequestClass::offline)}}, {}));
+  REQUIRE(plans.size() == 1);
+  CHECK(plans_of(core.on(Arrived{make_request(2, 10)}, {})).size() == 1);
+  plans = plans_of(core.on(Reported{done(*plans[0], 5)}, {}));
+  CHECK(plans.size() == 1);  // behind online work the next plan is prepared as ever
+}
+
+TEST_CASE("offline work that nobody waits for is planned two deep") {
+  SchedulerCore core(small(), make_hygen());
+  BudgetSnapshot budget;
+  budget.iteration_ms = 5.0;
+  (void)core.on(BudgetUpdated{std::make_shared<const BudgetSnapshot>(budget)}, {});
+  CHECK(plans_of(core.on(Supplied{{make_request(1, 20, 8, RequestClass::offline)}}, {})).size() ==
+        2);
+}
+
 TEST_CASE("a planner that chose nothing is asked again at the time it names") {
   const TimePoint later{std::chrono::seconds(2)}, sooner{std::chrono::seconds(1)};
   TimePoint named = later;
