@@ -10,14 +10,6 @@
 namespace tandem::cli {
 namespace {
 
-/// "ttft_p99 +10%", in the order of the configuration.
-std::vector<std::string> texts_of(const policy::Objectives& objectives) {
-  std::vector<std::string> texts;
-  for (const auto& one : objectives)
-    texts.push_back(policy::name_of(one.quantity, one.statistic) + " " + to_string(one));
-  return texts;
-}
-
 void take_budget(const policy::BudgetFinding& found, RuntimeOptions& options) {
   options.slo.baseline = found.baseline;
   if (options.slo.objectives.empty()) return;
@@ -59,6 +51,13 @@ Result<void> take_profile(const config::Config& config, const policy::ProfileKey
 }
 
 }  // namespace
+
+std::vector<std::string> texts_of(const policy::Objectives& objectives) {
+  std::vector<std::string> texts;
+  for (const auto& one : objectives)
+    texts.push_back(policy::name_of(one.quantity, one.statistic) + " " + to_string(one));
+  return texts;
+}
 
 policy::ProfileKey profile_key(const model::ModelConfig& model, const gpu::DeviceLimits& device,
                                const config::Config& config) {

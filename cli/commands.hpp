@@ -29,11 +29,24 @@ struct ServeArguments {
 };
 int serve(const ServeArguments& arguments);
 
+/// A trace and how it is made to fit a service; see sim/workload_scaling.hpp.
+struct TraceArguments {
+  std::filesystem::path file;
+  double start_seconds = 0, window_seconds = 0;
+  double keep = 1, speed = 1, prompt_scale = 1, output_scale = 1;
+  std::size_t max_requests = 0;
+  std::int64_t max_context = 0;  ///< 0: what the service says
+  bool sort = false, drop_too_long = false;
+};
+
 struct ProfileArguments {
   config::Sources sources;
   std::filesystem::path output = "profile.yaml";
   double seconds = 120;
   std::uint64_t seed = 0;
+  bool slo = false;  ///< search for the budget, too
+  TraceArguments slo_online, slo_offline;
+  double slo_precision = 0.02;
 };
 int profile(const ProfileArguments& arguments);
 
@@ -46,16 +59,6 @@ struct ChatArguments {
   double temperature = -1;  ///< below 0: the service's default
 };
 int chat(const ChatArguments& arguments);
-
-/// A trace and how it is made to fit a service; see sim/workload_scaling.hpp.
-struct TraceArguments {
-  std::filesystem::path file;
-  double start_seconds = 0, window_seconds = 0;
-  double keep = 1, speed = 1, prompt_scale = 1, output_scale = 1;
-  std::size_t max_requests = 0;
-  std::int64_t max_context = 0;  ///< 0: what the service says
-  bool sort = false, drop_too_long = false;
-};
 
 /// What putting load on a service takes, whatever the load.
 struct LoadArguments {

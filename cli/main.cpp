@@ -83,6 +83,30 @@ Command add_serve(CLI::App& root) {
 
 constexpr auto api_key_help = "Holds the key to send, on its first line that is no comment";
 
+/// The options of one trace; `prefix` is put before their names.
+void add_trace_options(CLI::App& app, const std::string& prefix, TraceArguments& a) {
+  const auto name = [&](const char* rest) { return "--" + prefix + rest; };
+  app.add_option(name("trace"), a.file,
+                 "CSV (Azure, BurstGPT, Vidur, own), JSONL (Mooncake, own) or a ServeGen folder; "
+                 "see docs/workloads.md")
+      ->check(CLI::ExistingPath);
+  app.add_option(name("start"), a.start_seconds, "Seconds of the trace to leave out")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option(name("window"), a.window_seconds, "Seconds of the trace to take; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option(name("keep"), a.keep, "Share of the requests to take, chosen by --seed");
+  app.add_option(name("speed"), a.speed, "Arrivals come so many times faster");
+  app.add_option(name("prompt-scale"), a.prompt_scale, "Prompts are so many times as long");
+  app.add_option(name("output-scale"), a.output_scale, "Answers are so many times as long");
+  app.add_option(name("max-requests"), a.max_requests, "The first so many; 0: all");
+  app.add_option(name("max-context"), a.max_context,
+                 "Longest prompt and answer together; 0: what the service says")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag(name("sort"), a.sort, "Sort a trace that is not in order of arrival");
+  app.add_flag(name("drop-too-long"), a.drop_too_long,
+               "Leave out requests longer than the context instead of refusing the trace");
+}
+
 Command add_profile(CLI::App& root) {
   auto* app = root.add_subcommand(
       "profile", "Measure how long iterations take on this device, for serve's profile_file");
@@ -94,6 +118,15 @@ Command add_profile(CLI::App& root) {
       ->check(CLI::Range(1.0, 86400.0))
       ->capture_default_str();
   app->add_option("--sweep-seed", arguments->seed, "Equal seeds measure the same iterations");
+  app->add_flag(
+      "--slo", arguments->slo,
+      "Also find the largest budget of offline work that meets the slo_... objectives, by "
+      "simulating --slo-trace on what was measured");
+  add_trace_options(*app, "slo-", arguments->slo_online);
+  add_trace_options(*app, "slo-offline-", arguments->slo_offline);
+  app->add_option("--slo-precision", arguments->slo_precision, "Relative, of the budget")
+      ->check(CLI::Range(0.001, 1.0))
+      ->capture_default_str();
   const auto options = add_keys(*app);
   return {app, [arguments, options] {
             take_keys(options, arguments->sources);
@@ -177,30 +210,6 @@ Command add_bench(CLI::App& root) {
   app->add_option("--offline-output-tokens", a.offline_output_tokens, "As --output-tokens");
   add_load_options(*app, a);
   return {app, [arguments] { return bench(*arguments); }};
-}
-
-/// The options of one trace; `prefix` is "" or "offline-".
-void add_trace_options(CLI::App& app, const std::string& prefix, TraceArguments& a) {
-  const auto name = [&](const char* rest) { return "--" + prefix + rest; };
-  app.add_option(name("trace"), a.file,
-                 "CSV (Azure, BurstGPT, Vidur, own), JSONL (Mooncake, own) or a ServeGen folder; "
-                 "see docs/workloads.md")
-      ->check(CLI::ExistingPath);
-  app.add_option(name("start"), a.start_seconds, "Seconds of the trace to leave out")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option(name("window"), a.window_seconds, "Seconds of the trace to take; 0: all")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option(name("keep"), a.keep, "Share of the requests to take, chosen by --seed");
-  app.add_option(name("speed"), a.speed, "Arrivals come so many times faster");
-  app.add_option(name("prompt-scale"), a.prompt_scale, "Prompts are so many times as long");
-  app.add_option(name("output-scale"), a.output_scale, "Answers are so many times as long");
-  app.add_option(name("max-requests"), a.max_requests, "The first so many; 0: all");
-  app.add_option(name("max-context"), a.max_context,
-                 "Longest prompt and answer together; 0: what the service says")
-      ->check(CLI::NonNegativeNumber);
-  app.add_flag(name("sort"), a.sort, "Sort a trace that is not in order of arrival");
-  app.add_flag(name("drop-too-long"), a.drop_too_long,
-               "Leave out requests longer than the context instead of refusing the trace");
 }
 
 Command add_replay(CLI::App& root) {

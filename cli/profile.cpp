@@ -1,5 +1,6 @@
 // `tandem profile`: measures the device with the configured model, fits the latency model, says how
-// well it predicts which iterations, and writes the profile that `serve` starts from.
+// well it predicts which iterations, and writes the profile that `serve` starts from; with --slo
+// also the budget that meets the objectives.
 #include "cli/profile.hpp"
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "cli/commands.hpp"
 #include "cli/load_model.hpp"
 #include "cli/logging.hpp"
+#include "cli/profile_slo.hpp"
 #include "cli/profile_sweep.hpp"
 #include "config/profile_file.hpp"
 #include "gpu/host/host_backend.hpp"
@@ -125,6 +127,8 @@ int profile(const ProfileArguments& arguments) {
   if (!folder.empty() && !std::filesystem::is_directory(folder))
     return failed(error(Errc::not_found, "--output: " + folder.string() + " is not a folder"),
                   exit_usage);
+  if (auto checked = check_slo_arguments(arguments, config); !checked)
+    return failed(checked.error(), exit_usage);
   if (const auto device = choose_device(config); !device) return failed(device.error(), exit_usage);
   auto model = load_model(config);
   if (!model) return failed(model.error(), exit_usage);
@@ -140,11 +144,24 @@ int profile(const ProfileArguments& arguments) {
     return exit_failed;
   }
   const auto key = profile_key(model->served.config, (*backend)->limits(), config);
-  const auto made = make_profile(key, *samples, config.runtime.learner.form);
+  auto made = make_profile(key, *samples, config.runtime.learner.form);
+  // What was measured is kept even if the search finds nothing.
+  Result<void> searched;
+  if (arguments.slo) {
+    auto found = find_budget(arguments, config, (*backend)->limits(), made.latency);
+    if (found)
+      made.budget = std::move(*found);
+    else
+      searched = found.error();
+  }
   if (const auto written = config::write_profile(arguments.output, made); !written)
     return failed(written.error(), exit_failed);
   std::printf("%s: %zu iterations, MAPE %.2f%% in cross-validation\n",
               arguments.output.string().c_str(), samples->size(), 100 * made.latency.error().mape);
+  if (!searched) return failed(searched.error(), exit_failed);
+  if (made.budget)
+    std::printf("budget of an iteration with offline work in it: %.3f ms\n",
+                made.budget->budget_ms);
   return exit_ok;
 }
 

@@ -2,6 +2,9 @@
 // compares.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "config/config.hpp"
 #include "core/result.hpp"
 #include "gpu/backend.hpp"
@@ -12,6 +15,9 @@ namespace tandem::cli {
 
 policy::ProfileKey profile_key(const model::ModelConfig& model, const gpu::DeviceLimits& device,
                                const config::Config& config);
+
+/// "ttft_p99 +10%", in the order of the configuration: what a found budget is kept with.
+std::vector<std::string> texts_of(const policy::Objectives& objectives);
 
 /// Reads config.profile_file, if one is set, into what predictor and profiler start from, and
 /// checks the objectives. A profile of another model or device is refused; one of another engine

@@ -3,43 +3,11 @@
 
 #include "cli/commands.hpp"
 #include "cli/load_run.hpp"
+#include "cli/trace_workload.hpp"
 #include "sim/prompt_file.hpp"
-#include "sim/trace_reader.hpp"
-#include "sim/workload_scaling.hpp"
 
 namespace tandem::cli {
 namespace {
-
-Duration seconds(double value) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value));
-}
-
-Result<sim::Workload> read_scaled(const TraceArguments& a, RequestClass request_class,
-                                  std::int64_t max_context, std::uint64_t seed,
-                                  std::vector<std::string>& notes) {
-  sim::TraceOptions options{.request_class = request_class, .sort = a.sort, .seed = seed};
-  if (a.window_seconds > 0) options.span = seconds(a.start_seconds + a.window_seconds);
-  auto trace = sim::read_trace(a.file, options);
-  if (!trace) return trace.error();
-  for (auto& note : trace->notes) notes.push_back(trace->workload.name + ": " + note);
-  std::vector<std::string> changes;
-  const auto name = trace->workload.name;
-  auto workload =
-      sim::scaled(std::move(trace->workload),
-                  {.start = seconds(a.start_seconds),
-                   .length = seconds(a.window_seconds),
-                   .keep = a.keep,
-                   .speed = a.speed,
-                   .prompt_scale = a.prompt_scale,
-                   .output_scale = a.output_scale,
-                   .max_requests = a.max_requests,
-                   .max_context = Tokens(a.max_context > 0 ? a.max_context : max_context),
-                   .drop_too_long = a.drop_too_long,
-                   .seed = seed},
-                  changes);
-  for (auto& change : changes) notes.push_back(name + ": " + change);
-  return workload;
-}
 
 /// The same items over and over, until there are `count`.
 void repeat(sim::Workload& workload, std::size_t count) {
@@ -66,7 +34,8 @@ Result<sim::Workload> offline_prompts(const ReplayArguments& a, RequestShape& sh
 
 Result<void> add_online(const ReplayArguments& a, std::int64_t max_context, LoadPlan& plan) {
   if (a.online.file.empty()) return {};
-  auto online = read_scaled(a.online, RequestClass::online, max_context, a.seed, plan.notes);
+  auto online =
+      read_trace_workload(a.online, RequestClass::online, max_context, a.seed, plan.notes);
   if (!online) return online.error();
   // A file may hold both classes, by a field of its own.
   auto& requests = online->requests;
@@ -93,9 +62,10 @@ Result<void> add_offline(const ReplayArguments& a, std::int64_t max_context, Loa
                                           ": has offline requests of its own, so "
                                           "that no other offline set can be taken");
   if (given) {
-    auto offline = a.offline.file.empty() ? offline_prompts(a, plan.offline_shape)
-                                          : read_scaled(a.offline, RequestClass::offline,
-                                                        max_context, a.seed + 1, plan.notes);
+    auto offline = a.offline.file.empty()
+                       ? offline_prompts(a, plan.offline_shape)
+                       : read_trace_workload(a.offline, RequestClass::offline, max_context,
+                                             a.seed + 1, plan.notes);
     if (!offline) return offline.error();
     plan.offline = std::move(*offline);
   }

@@ -165,6 +165,7 @@ Comparison::Found Comparison::search(policy::BudgetSearch search,
     ++found.runs;
     const bool is_met = met(objectives, *measured);
     search.observe(is_met);
+    if (options_.probed) options_.probed(trial, *measured, is_met);
     if (!is_met && found.met) continue;
     // Probes that meet the objectives rise; before the first of them the least counts.
     found.trial = trial;

@@ -46,6 +46,8 @@ struct ComparisonOptions {
   Duration interval = std::chrono::seconds(10);  ///< of the curves
   /// Called when a run begins, and with its virtual time; false ends everything early.
   std::function<bool(const Trial&, Duration)> progress;
+  /// Called for each probe of a search, with whether it met the objectives.
+  std::function<void(const Trial&, const Measured&, bool)> probed;
 };
 
 using MeasuredPtr = std::shared_ptr<const Measured>;

@@ -10,7 +10,7 @@ import tempfile
 
 from service import DEMO_MODEL, Service, main
 
-OK, USAGE = 0, 2
+OK, FAILED, USAGE = 0, 1, 2
 
 
 def expect(binary, arguments, code, *parts):
@@ -49,5 +49,34 @@ def a_profile_is_served_from_or_refused(binary):
         expect(binary, serve, USAGE, "lacks 'fixed'")
 
 
+def a_budget_is_found_for_a_trace_and_served_from(binary):
+    with tempfile.TemporaryDirectory(prefix="tandem-profile-") as name:
+        path = pathlib.Path(name)
+        profile, trace = path / "profile.yaml", path / "trace.csv"
+        rows = [f"2023-11-16 18:00:{second:02}.000000,{20 + second},{4 + second % 7}" for second in range(20)]
+        trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
+        measure = ("profile", "--model", DEMO_MODEL, "--max-iteration-tokens", 32, "--max-sequences", 8)
+        measure = (*measure, "--seconds", 1, "--output", profile)
+        expect(binary, (*measure, "--slo"), USAGE, "--slo-trace FILE")
+        expect(binary, (*measure, "--slo-trace", trace), USAGE, "--slo asks for")
+        search = (*measure, "--slo", "--slo-trace", trace)
+        expect(binary, search, USAGE, "needs an objective")
+        impossible = (*search, "--slo-tbt-p99", "0.0001ms")
+        expect(binary, impossible, FAILED, "cannot be met", "single online token", "MAPE")
+        assert "budget:" not in profile.read_text()
+        # Timed on whatever else the machine does: the objective is one that every budget meets.
+        loose = ("--slo-tbt-mean", "+10000%")
+        expect(binary, (*search, *loose), OK, "online alone", "budget ", ": met", "offline work in it")
+        assert "budget:" in profile.read_text()
+        with Service(binary, profile_file=str(profile), slo_tbt_mean=loose[1], max_iteration_tokens=32) as service:
+            assert service.metric("tandem_iteration_budget_seconds") > 0
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv, a_profile_is_served_from_or_refused))
+    sys.exit(
+        main(
+            sys.argv,
+            a_profile_is_served_from_or_refused,
+            a_budget_is_found_for_a_trace_and_served_from,
+        )
+    )
