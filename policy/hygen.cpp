@@ -7,7 +7,7 @@
 // (BudgetSnapshot::online_iteration_ms). The budget is there to bound interference, and an online
 // prompt that waits for its own budget would only be later; without that, a larger budget always
 // means more offline work and more interference, which is what searching for it relies on. And
-// where TTFT matters, offline iterations do not run two deep in front of a request that may arrive.
+// under any budget offline iterations do not run two deep in front of a request that may arrive.
 #include <algorithm>
 #include <optional>
 
@@ -59,12 +59,12 @@ class Hygen final : public IterationPlanner {
     return limit;
   }
 
-  /// An online request that arrives waits for every offline iteration that is in flight. Where an
-  /// objective is about that wait (the budget bounds offline work that runs alone), there is never
-  /// a second one behind the first; the device idles for the host's part of an iteration instead.
+  /// An online request that arrives waits for every offline iteration that is in flight. Where
+  /// anything is asked for online requests, there is never a second one behind the first; the
+  /// device idles for the host's part of an iteration instead.
   bool waits_for_offline(const PlanningView& view) const {
     return builder_.shape().empty() && view.offline_alone_in_flight && view.budget != nullptr &&
-           view.budget->offline_iteration_ms.has_value();
+           view.budget->limits_anything();
   }
 
   void limit_offline(const PlanningView& view, const LatencyModel* model, double limit) {

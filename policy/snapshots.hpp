@@ -36,6 +36,11 @@ struct BudgetSnapshot : LatencyStatistics {
   std::optional<double> iteration_ms;          ///< offline work joins online work up to here
   std::optional<double> offline_iteration_ms;  ///< an iteration without online work
   std::optional<double> online_iteration_ms;   ///< online prompts are cut to keep to it
+
+  /// Something is asked for online requests.
+  [[nodiscard]] bool limits_anything() const {
+    return iteration_ms || offline_iteration_ms || online_iteration_ms;
+  }
 };
 using BudgetSnapshotPtr = std::shared_ptr<const BudgetSnapshot>;
 

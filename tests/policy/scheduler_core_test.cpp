@@ -192,7 +192,7 @@ TEST_CASE("the snapshots reach the planner") {
   CHECK(seen_now == TimePoint{std::chrono::seconds(3)});
 }
 
-TEST_CASE("where TTFT matters a request waits for one offline iteration, not for two") {
+TEST_CASE("under a budget a request waits for one offline iteration, not for two") {
   SchedulerCore core(small(), make_hygen());
   BudgetSnapshot budget;
   budget.offline_iteration_ms = 5.0;
@@ -204,11 +204,9 @@ TEST_CASE("where TTFT matters a request waits for one offline iteration, not for
   CHECK(plans.size() == 1);  // behind online work the next plan is prepared as ever
 }
 
-TEST_CASE("offline work that nobody waits for is planned two deep") {
+TEST_CASE("without objectives offline work is planned two deep") {
   SchedulerCore core(small(), make_hygen());
-  BudgetSnapshot budget;
-  budget.iteration_ms = 5.0;
-  (void)core.on(BudgetUpdated{std::make_shared<const BudgetSnapshot>(budget)}, {});
+  (void)core.on(BudgetUpdated{std::make_shared<const BudgetSnapshot>()}, {});
   CHECK(plans_of(core.on(Supplied{{make_request(1, 20, 8, RequestClass::offline)}}, {})).size() ==
         2);
 }
