@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/check.hpp"
+#include "policy/offline_order.hpp"
 
 namespace tandem {
 namespace {
@@ -25,11 +26,14 @@ struct Setup {
   std::uint32_t offline;  ///< of them
   std::uint32_t waiting;  ///< online requests that queue behind them, with nowhere to go
   const char* planner = "online_first";
-  bool limited = false;  ///< a budget holds, as objectives set it: every sizing asks the model
+  bool limited = false;      ///< a budget holds, as objectives set it: every sizing asks the model
+  std::uint32_t queued = 0;  ///< items in the offline order, which supplies the core's window of 64
+                             ///< and takes one in and gives one out between any two steps
 };
 
 constexpr std::int64_t prompt_tokens = 1000;
 constexpr int warm_up = 100, steps = 1000;
+constexpr std::uint64_t first_item = 1'000'000;
 
 RequestPtr make_request(std::uint64_t id, RequestClass request_class, std::mt19937_64& random) {
   auto request = std::make_shared<Request>();
@@ -61,6 +65,7 @@ class Bench {
       const auto request_class = offline ? RequestClass::offline : RequestClass::online;
       feed(policy::Arrived{make_request(i, request_class, random)});
     }
+    if (setup.queued > 0) fill_queue(setup.queued, random);
     while (core_.stats().online_running + core_.stats().offline_running < setup.sequences ||
            plans_.front()->slices.size() < setup.sequences)
       step();
@@ -98,7 +103,7 @@ class Bench {
     options.max_sequences = setup.sequences;
     const Tokens longest(prompt_tokens + warm_up + steps + 2000);
     options.kv_blocks = Blocks(blocks_for(longest).value() * (setup.sequences + 1));
-    options.offline_window = 0;
+    options.offline_window = setup.queued > 0 ? 64 : 0;
     options.hash_key = 42;
     return options;
   }
@@ -131,12 +136,43 @@ class Bench {
     TANDEM_CHECK(!plans_.empty(), "something is in flight");
     const PlanPtr plan = plans_.front();
     plans_.pop_front();
+    if (order_.size() > 0) put_back(take());
     return feed(policy::Reported{report_of(*plan, token_)});
+  }
+
+  // What the queue's actor does meanwhile, on the same core and its caches.
+
+  void fill_queue(std::uint32_t count, std::mt19937_64& random) {
+    order_.add_group(1, 86400);
+    for (std::uint32_t i = 0; i < count; ++i)
+      put_back({.id = first_item + i, .work = Tokens(1100)});
+    policy::Supplied supplied;
+    for (int i = 0; i < 64; ++i)
+      supplied.items.push_back(make_request(take().id, RequestClass::offline, random));
+    feed(supplied);
+  }
+
+  /// A twentieth of the items begin alike.
+  void put_back(policy::OrderedItem item) {
+    std::array<std::uint32_t, 8> key;
+    for (std::size_t i = 0; i < key.size(); ++i)
+      key[i] = static_cast<std::uint32_t>(i < 6 ? item.id % 20 : item.id) * 2654435761U;
+    item.group = 1;
+    item.age = age_++;
+    order_.insert(item, key);
+  }
+
+  policy::OrderedItem take() {
+    const auto item = order_.take();
+    TANDEM_CHECK(item.has_value(), "the queue does not run dry");
+    return *item;
   }
 
   SchedulerCore core_;
   std::deque<PlanPtr> plans_;
   std::uint64_t token_ = 0;
+  policy::OfflineOrder order_{policy::OfflineOrderOptions{}};
+  std::uint64_t age_ = 0;
 };
 
 }  // namespace
@@ -151,6 +187,7 @@ int main() {
       {"hygen, 256 online", 256, 0, 0, "hygen", true},
       {"hygen, 128 + 128 offline", 256, 128, 0, "hygen", true},
       {"hygen, 256 offline", 256, 256, 0, "hygen", true},
+      {"hygen, 128+128, 100k queued", 256, 128, 0, "hygen", true, 100'000},
   };
   std::printf("scheduler core, context from ~1,000 tokens, %d steps [us]\n", tandem::steps);
   std::printf("%-28s %25s   %25s\n", "running", "report -> launch p50/90/99",
