@@ -34,9 +34,9 @@ Result<PreparedItem> prepare_item(const ItemText& item, const ServedModel& model
   auto& call = parsed->call;
   call.request_class = RequestClass::offline;
   call.service_tier = "flex";
-  auto requests = prepare(call, model, {}, item_seed(item));
-  if (!requests) return requests.error();
-  return PreparedItem{std::move(call), std::move(*requests)};
+  auto prepared = prepare(call, model, {}, item_seed(item));
+  if (!prepared) return prepared.error();
+  return PreparedItem{std::move(call), std::move(prepared->requests), prepared->prompt_end};
 }
 
 ItemDesk::ItemDesk(ServedModelPtr model, api::ParseLimits limits)
@@ -58,7 +58,8 @@ Result<std::vector<RequestPtr>> ItemDesk::open(const store::ClaimedItem& item, T
     request.arrival = now;
     item_of_.emplace(request.id, next_item_);
     entry.requests.push_back(request.id);
-    choices.push_back({request.id, Tokens(static_cast<std::int64_t>(request.prompt.size()))});
+    choices.push_back({request.id, Tokens(static_cast<std::int64_t>(request.prompt.size())),
+                       prepared->prompt_end});
     requests.push_back(std::make_shared<const Request>(std::move(request)));
   }
   entry.collector = std::make_unique<api::CallCollector>(std::move(prepared->call),

@@ -28,6 +28,7 @@ struct ItemText {
 struct PreparedItem {
   GenerateCall call;
   std::vector<Request> requests;  ///< without ids and arrival
+  PromptEnd prompt_end = PromptEnd::plain;
 };
 /// Parses and tokenizes an item. An error is the item's own fault.
 Result<PreparedItem> prepare_item(const ItemText& item, const ServedModel& model,

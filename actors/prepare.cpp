@@ -13,7 +13,8 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
   return hash;
 }
 
-Result<std::vector<TokenId>> encode(const Prompt& prompt, const ServedModel& model) {
+Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& prompt,
+                                     const ServedModel& model) {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
     for (const auto id : *ids)
       if (id < 0 || id >= model.config.vocab_size)
@@ -22,15 +23,18 @@ Result<std::vector<TokenId>> encode(const Prompt& prompt, const ServedModel& mod
                          " is outside the vocabulary; allowed are 0 to " +
                          std::to_string(model.config.vocab_size - 1),
                      "prompt");
-    return *ids;
+    return model::RenderedPrompt{*ids};
   }
   if (!model.tokenizer)
     return error(Errc::unsupported,
                  "model '" + model.name + "' has no tokenizer; send token ids as `prompt`",
                  "prompt");
   if (const auto* text = std::get_if<std::string>(&prompt))
-    return model.tokenizer->encode(*text, true, true);
-  return model.chat_format.render(*model.tokenizer, std::get<std::vector<ChatMessage>>(prompt));
+    return model::RenderedPrompt{model.tokenizer->encode(*text, true, true)};
+  model::Conversation conversation{.messages = std::get<std::vector<ChatMessage>>(prompt),
+                                   .arguments = call.template_arguments};
+  if (offers_tools(call)) conversation.tools = call.tools;
+  return model.chat_format.render(*model.tokenizer, conversation);
 }
 
 /// How many tokens the call may generate after a prompt of `prompt_tokens`.
@@ -49,6 +53,15 @@ Result<Tokens> resolve_max_tokens(const GenerateCall& call, Tokens prompt_tokens
   return ask;
 }
 
+/// Calls that would only be found as text are not asked for.
+std::optional<Error> check_tools(const GenerateCall& call, const ServedModel& model) {
+  if (!offers_tools(call) || model.answer_format.tools != model::ToolFormat::unknown)
+    return std::nullopt;
+  return error(Errc::unsupported,
+               "no tools with this model: how it writes calls is not known (option tool_parser)",
+               "tools");
+}
+
 StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens max_tokens) {
   StopRule rule{.max_tokens = max_tokens, .stop_token_ids = call.stop_token_ids};
   if (!call.ignore_eos)
@@ -59,31 +72,35 @@ StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens ma
 
 }  // namespace
 
-Result<std::vector<Request>> prepare(const GenerateCall& call, const ServedModel& model,
-                                     std::string_view tenant, std::uint64_t default_seed) {
+Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
+                             std::string_view tenant, std::uint64_t default_seed) {
   if (call.model != model.name)
     return error(
         Errc::model_not_found,
         "the model '" + call.model + "' does not exist; this service has '" + model.name + "'",
         "model");
   const auto cache_namespace = hash_of(call.cache_salt, hash_of(tenant, 0));
-  std::vector<Request> requests;
+  if (auto refusal = check_tools(call, model)) return *std::move(refusal);
+  PreparedCall prepared;
+  auto& requests = prepared.requests;
   requests.reserve(call.prompts.size() * call.n);
   for (const auto& prompt : call.prompts) {
-    auto tokens = encode(prompt, model);
-    if (!tokens) return tokens.error();
-    if (tokens->empty()) {
+    auto rendered = encode(call, prompt, model);
+    if (!rendered) return rendered.error();
+    prepared.prompt_end = rendered->end;
+    auto& tokens = rendered->tokens;
+    if (tokens.empty()) {
       if (!model.config.bos_token)
         return error(Errc::invalid_value,
                      "the prompt is empty and the model has no beginning-of-text token", "prompt");
-      tokens->push_back(*model.config.bos_token);
+      tokens.push_back(*model.config.bos_token);
     }
     const auto max_tokens = resolve_max_tokens(
-        call, Tokens(static_cast<std::int64_t>(tokens->size())), model.max_context);
+        call, Tokens(static_cast<std::int64_t>(tokens.size())), model.max_context);
     if (!max_tokens) return max_tokens.error();
     for (std::uint32_t choice = 0; choice < call.n; ++choice) {
       Request request{.request_class = call.request_class,
-                      .prompt = *tokens,
+                      .prompt = tokens,
                       .sampling = call.sampling,
                       .stop = stop_rule(call, model, *max_tokens),
                       .cache_namespace = cache_namespace};
@@ -91,7 +108,7 @@ Result<std::vector<Request>> prepare(const GenerateCall& call, const ServedModel
       requests.push_back(std::move(request));
     }
   }
-  return requests;
+  return prepared;
 }
 
 }  // namespace tandem

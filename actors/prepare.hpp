@@ -12,12 +12,17 @@
 
 namespace tandem {
 
-/// The engine requests of `call`: for each prompt its n choices, prompt-major. Ids and arrival are
-/// left for the caller to set. `default_seed` seeds calls that name none; choice i of a call is
-/// seeded with seed + i. Errors: model_not_found, context_length_exceeded, invalid_value (token id
-/// outside the vocabulary, empty prompt), unsupported (no chat format, no tokenizer); each with
+struct PreparedCall {
+  std::vector<Request> requests;            ///< for each prompt its n choices, prompt-major
+  PromptEnd prompt_end = PromptEnd::plain;  ///< of a chat's one prompt
+};
+
+/// The engine requests of `call`. Ids and arrival are left for the caller to set. `default_seed`
+/// seeds calls that name none; choice i of a call is seeded with seed + i. Errors: model_not_found,
+/// context_length_exceeded, invalid_value (token id outside the vocabulary, empty prompt),
+/// unsupported (no chat format, no tokenizer, tools that the model has no use for); each with
 /// `param`.
-Result<std::vector<Request>> prepare(const GenerateCall& call, const ServedModel& model,
-                                     std::string_view tenant, std::uint64_t default_seed);
+Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
+                             std::string_view tenant, std::uint64_t default_seed);
 
 }  // namespace tandem

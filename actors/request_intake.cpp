@@ -61,17 +61,18 @@ AcceptedReply accept(Self self, const msg::SubmitTo& submit_to, std::vector<Requ
   const auto& call = submit_to.submit.call;
   state.metrics->fields_ignored(submit_to.submit.ignored_fields);
   if (auto refusal = refuse(state, call)) return {*std::move(refusal)};
-  auto requests = prepare(call, *state.model, submit_to.submit.tenant, draw_seed(state));
-  if (!requests) {
+  auto prepared = prepare(call, *state.model, submit_to.submit.tenant, draw_seed(state));
+  if (!prepared) {
     state.metrics->shed(Shed::invalid);
-    return {requests.error()};
+    return {prepared.error()};
   }
   msg::Accepted accepted;
-  for (auto& request : *requests) {
+  for (auto& request : prepared->requests) {
     request.id = RequestId(state.next_id++);
     request.arrival = now(self);
-    accepted.choices.push_back(
-        {request.id, Tokens(static_cast<std::int64_t>(request.prompt.size()))});
+    accepted.choices.push_back({request.id,
+                                Tokens(static_cast<std::int64_t>(request.prompt.size())),
+                                prepared->prompt_end});
     state.in_engine.emplace(request.id, request.request_class);
     ++(request.request_class == RequestClass::online ? state.online : state.flex);
     admitted.push_back(std::make_shared<const Request>(std::move(request)));

@@ -19,6 +19,7 @@ struct ServedModel {
   model::TokenizerPtr
       tokenizer;  ///< null: the folder has none; prompts must be token ids, no text comes out
   model::ChatFormat chat_format;
+  model::AnswerFormat answer_format;  ///< what answers to chats are taken apart into
   Tokens max_context{0};  ///< the smaller of the model's, the option's and what the KV cache holds
   std::int64_t created_at = 0;  ///< for /v1/models, unix seconds
 };

@@ -15,9 +15,31 @@ namespace tandem {
 
 enum class Endpoint : std::uint8_t { completions, chat_completions, responses };
 
+/// A call of a tool by an assistant, earlier in a conversation.
+struct ToolCall {
+  std::string id, name;
+  std::string arguments;  ///< a JSON object
+
+  friend bool operator==(const ToolCall&, const ToolCall&) = default;
+};
+
 struct ChatMessage {
-  std::string role;  ///< system | developer | user | assistant
-  std::string content;
+  std::string role;  ///< system | developer | user | assistant | tool
+  std::string content{};
+  bool has_content = true;             ///< false: null, of an assistant that only called tools
+  std::string reasoning{};             ///< of an assistant, in front of its content
+  std::vector<ToolCall> tool_calls{};  ///< of an assistant, behind its content
+  std::string tool_call_id{};          ///< of a tool: the call that its content answers
+  std::string name{};                  ///< of who speaks; empty: not given
+
+  friend bool operator==(const ChatMessage&, const ChatMessage&) = default;
+};
+
+/// A function that the model may ask its caller to call.
+struct FunctionTool {
+  std::string name;
+  std::optional<std::string> description;
+  std::string parameters;  ///< JSON Schema of its arguments: a JSON object
 };
 
 /// Text, token ids, or a conversation that the model's chat format renders.
@@ -40,14 +62,27 @@ struct GenerateCall {
   RequestClass request_class = RequestClass::online;
   std::string service_tier;  ///< what the reply reports: "default" or "flex"
   std::string cache_salt;    ///< separates KV sharing; empty: the tenant's own
+  std::vector<FunctionTool> tools;
+  bool hide_tools = false;           ///< tool_choice: none
+  bool parallel_tool_calls = true;   ///< false: an answer ends behind its first call
+  std::string template_arguments{};  ///< chat_template_kwargs: a JSON object; empty: none
   bool stream = false;
   bool include_usage = false;  ///< stream_options.include_usage
 };
 
-/// One choice that the engine works on: its request id and the length of its prompt.
+/// Calls of tools are asked for, and looked for in the answer.
+inline bool offers_tools(const GenerateCall& call) {
+  return !call.tools.empty() && !call.hide_tools;
+}
+
+/// What a chat's prompt ends with, hence where its answer begins.
+enum class PromptEnd : std::uint8_t { plain, reasoning_opened, reasoning_closed };
+
+/// One choice that the engine works on: its request id, the length of its prompt and its end.
 struct AcceptedChoice {
   RequestId id{};
   Tokens prompt_tokens{0};
+  PromptEnd prompt_end = PromptEnd::plain;
 };
 
 /// Tokens of a call, for `usage`.

@@ -14,12 +14,25 @@
 
 #include "core/generate.hpp"
 #include "core/result.hpp"
+#include "model/answer/answer_parser.hpp"
 #include "model/tokenizer.hpp"
 
 namespace tandem::model {
 
 /// bos_token, eos_token and so on, by name, as a template reads them.
 using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
+
+/// What a template is given.
+struct Conversation {
+  std::span<const ChatMessage> messages;
+  std::span<const FunctionTool> tools{};  ///< empty: none are offered
+  std::string_view arguments{};           ///< further variables: a JSON object, or empty
+};
+
+struct RenderedPrompt {
+  std::vector<TokenId> tokens;
+  PromptEnd end = PromptEnd::plain;
+};
 
 class ChatFormat {
  public:
@@ -34,20 +47,31 @@ class ChatFormat {
   [[nodiscard]] const std::string& problem() const { return problem_; }
 
   /// Token ids of the conversation and the header of the assistant's turn. Message contents never
-  /// become special tokens. Fails with `unsupported` if not usable(), with `invalid_value` if the
-  /// template refuses the messages or cannot cope with them, with `too_large` if rendering reaches
-  /// a bound.
-  [[nodiscard]] Result<std::vector<TokenId>> render(const Tokenizer& tokenizer,
-                                                    std::span<const ChatMessage> messages) const;
+  /// become special tokens. Fails with `unsupported` if not usable() or if the template would pass
+  /// over tools or their calls in silence, with `invalid_value` if it refuses the messages, cannot
+  /// cope with them or does not read one of the arguments, with `too_large` if rendering reaches a
+  /// bound.
+  [[nodiscard]] Result<RenderedPrompt> render(const Tokenizer& tokenizer,
+                                              const Conversation& conversation) const;
+
+  /// How the answers of a model with this template look, as far as the template and the tokenizer's
+  /// vocabulary tell.
+  [[nodiscard]] AnswerFormat answer_format(const Tokenizer& tokenizer) const;
 
  private:
+  friend Result<ChatFormat> load_chat_format(const std::filesystem::path& folder);
+
   struct Parsed;
   std::shared_ptr<const Parsed> template_;
+  /// Of conversations with tools; mostly the same. Null if it cannot be parsed.
+  std::shared_ptr<const Parsed> tool_template_;
+  std::string tool_problem_;
   std::string problem_ = "the model's folder has no chat template";
 };
 
 /// Looks at chat_template.jinja, else at tokenizer_config.json's chat_template: a string, or a list
-/// of which the one named "default" is taken.
+/// of which the one named "default" is taken, and the one named "tool_use" for conversations with
+/// tools.
 Result<ChatFormat> load_chat_format(const std::filesystem::path& folder);
 
 }  // namespace tandem::model

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/generate.hpp"
 #include "model/answer/reasoning_parser.hpp"
 #include "model/answer/tool_parser.hpp"
 
@@ -33,13 +34,6 @@ enum class ReasoningFormat : std::uint8_t {
 struct AnswerFormat {
   ToolFormat tools = ToolFormat::unknown;
   ReasoningFormat reasoning = ReasoningFormat::none;
-};
-
-/// How the prompt ends: what the first token of the answer is.
-enum class PromptEnd : std::uint8_t {
-  plain,
-  reasoning_opened,
-  reasoning_closed,
 };
 
 class AnswerParser {

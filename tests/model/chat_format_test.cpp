@@ -50,16 +50,16 @@ ChatFormat format_of(std::string_view source) {
 
 std::vector<TokenId> rendered(const ChatFormat& format, const Tokenizer& tokenizer,
                               const Messages& messages) {
-  auto ids = format.render(tokenizer, messages);
-  INFO((ids ? "" : ids.error().message));
-  REQUIRE(ids.has_value());
-  return *ids;
+  auto prompt = format.render(tokenizer, {.messages = messages});
+  INFO((prompt ? "" : prompt.error().message));
+  REQUIRE(prompt.has_value());
+  return prompt->tokens;
 }
 
 Error refused(const ChatFormat& format, const Tokenizer& tokenizer, const Messages& messages) {
-  const auto ids = format.render(tokenizer, messages);
-  REQUIRE(ids.has_error());
-  return ids.error();
+  const auto prompt = format.render(tokenizer, {.messages = messages});
+  REQUIRE(prompt.has_error());
+  return prompt.error();
 }
 
 }  // namespace

@@ -41,14 +41,6 @@ Result<std::string> rendered(std::string_view source, const Variables& variables
   return std::move(text->bytes);
 }
 
-std::string fnv1a(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  char hex[17];
-  std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(hash));
-  return hex;
-}
-
 /// `text` is what the golden says, or both are an error.
 void check_golden(const json::object& golden, const Result<std::string>& text) {
   INFO("expected " << json::serialize(golden));
@@ -63,7 +55,7 @@ void check_golden(const json::object& golden, const Result<std::string>& text) {
     CHECK(*text == std::string_view(whole->as_string()));
   } else {
     CHECK(static_cast<std::int64_t>(text->size()) == golden.at("size").as_int64());
-    CHECK(fnv1a(*text) == std::string_view(golden.at("digest").as_string()));
+    CHECK(tests::fnv1a(*text) == std::string_view(golden.at("digest").as_string()));
   }
 }
 

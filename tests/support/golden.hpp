@@ -4,10 +4,13 @@
 
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
+#include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/units.hpp"
@@ -47,6 +50,15 @@ inline Golden load_golden(const std::filesystem::path& folder) {
   REQUIRE(golden.logits.size() == golden.prompt.size() * static_cast<std::size_t>(golden.vocab));
   bytes.copy(reinterpret_cast<char*>(golden.logits.data()), bytes.size());
   return golden;
+}
+
+/// The digest by which goldens stand for texts that are not kept here.
+inline std::string fnv1a(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  char hex[17];
+  std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(hash));
+  return hex;
 }
 
 }  // namespace tandem::tests
