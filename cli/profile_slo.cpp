@@ -61,6 +61,9 @@ sim::RunOptions run_options(const config::Config& config, const gpu::DeviceLimit
   run.scheduler.max_sequences = limits.max_sequences;
   run.device = sim::make_fitted_device(latency);
   run.vocab_size = limits.vocab_size;
+  if (const auto rule = policy::parse_order_rule(config.runtime.offline_order))
+    run.offline_order.rule = *rule;
+  run.offline_order.utility_ratio = config.runtime.offline_utility_ratio;
   run.faults.noise = latency.error().mape * sigma_of_deviation;
   run.seed = workload_seed;
   run.horizon = std::chrono::milliseconds(1);

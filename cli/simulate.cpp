@@ -8,12 +8,14 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <spdlog/spdlog.h>
 
 #include "cli/client/length.hpp"
 #include "cli/client/progress.hpp"
 #include "cli/commands.hpp"
 #include "config/profile_file.hpp"
 #include "sim/event_log.hpp"
+#include "sim/full_run.hpp"
 #include "sim/report.hpp"
 #include "sim/synthetic.hpp"
 #include "sim/trace_reader.hpp"
@@ -148,6 +150,8 @@ Result<void> take_workload(const SimulateArguments& a, Plan& plan, Tokens max_co
   plan.report.workload = plan.workload.name;
   for (const auto& note : notes) std::fprintf(stderr, "tandem: %s\n", note.c_str());
   if (auto checked = sim::check(plan.workload); !checked) return checked;
+  if (plan.options.mode == sim::RunMode::full)
+    if (auto checked = sim::check_full(plan.workload); !checked) return checked;
   return sim::check_fits(plan.workload, run);
 }
 
@@ -169,16 +173,27 @@ Result<policy::Objectives> objectives_of(const SimulateArguments& a) {
   return objectives;
 }
 
+Result<policy::OfflineOrderOptions> order_of(const SimulateArguments& a) {
+  const auto rule = policy::parse_order_rule(a.offline_order);
+  if (!rule) return rule.error();
+  return policy::OfflineOrderOptions{.rule = *rule, .utility_ratio = a.offline_utility_ratio};
+}
+
 Result<Plan> make_plan(const SimulateArguments& a) {
   for (const auto& name : a.policies)
     if (const auto known = policy::make_planner(name); !known) return known.error();
   Plan plan;
+  if (a.mode == "full") plan.options.mode = sim::RunMode::full;
+  plan.report.mode = plan.options.mode;
   if (auto taken = take_machine(a, plan); !taken) return taken.error();
   auto& run = plan.options.run;
   run.scheduler.max_iteration_tokens = Tokens(a.max_iteration_tokens);
   run.scheduler.max_sequences = a.max_sequences;
   run.scheduler.prefix_cache = !a.no_prefix_cache;
   run.scheduler.hash_key = 1;
+  const auto order = order_of(a);
+  if (!order) return order.error();
+  run.offline_order = *order;
   run.faults = a.faults;
   run.seed = a.seed;
   plan.options.precision = a.precision;
@@ -229,14 +244,9 @@ sim::PolicyRow run_policy(const SimulateArguments& a, const std::string& name, b
   const bool searched = with_online && ((name == "hygen" && !(a.budget_ms > 0)) ||
                                         (name == "fixed_rate" && !(a.offline_rate > 0)));
   if (!searched) {
-    if (name == "hygen") row.trial.budget_ms = a.budget_ms;
+    if (name == "hygen") row.trial = sim::hygen_trial(a.budget_ms, objectives);
     if (name == "fixed_rate")
       row.trial.rate = a.offline_rate > 0 ? a.offline_rate : comparison.ceiling();
-    for (const auto& each : objectives) {
-      if (each.quantity == policy::Quantity::ttft) row.trial.about_ttft = true;
-      if (each.quantity == policy::Quantity::tbt && !each.relative) row.trial.absolute_tbt = true;
-    }
-    if (name != "hygen") row.trial.about_ttft = row.trial.absolute_tbt = false;
     row.measured = comparison.run(row.trial);
     return row;
   }
@@ -266,6 +276,7 @@ Result<void> run_all(const SimulateArguments& a, Plan& plan) {
     auto row = run_policy(a, name, with_online, comparison, report.objectives);
     if (!comparison.stopped()) report.rows.push_back(std::move(row));
   }
+  if (comparison.failure()) return *comparison.failure();
   return {};
 }
 
@@ -285,8 +296,9 @@ bool write_log(const SimulateArguments& a, const Plan& plan) {
   sim::EventLog log([&out](std::string_view line) { out << line; });
   sim::Comparison comparison(plan.workload, plan.options);
   comparison.run(plan.report.rows.back().trial, {&log});
-  if (out.flush()) return true;
-  print_error(a.log.string() + ": cannot be written");
+  if (out.flush() && !comparison.failure()) return true;
+  print_error(comparison.failure() ? comparison.failure()->message
+                                   : a.log.string() + ": cannot be written");
   return false;
 }
 
@@ -298,6 +310,8 @@ int simulate(const SimulateArguments& arguments) {
     print_error(plan.error().message);
     return exit_usage;
   }
+  // Actors log what the faults of a run do to them; the report and --log tell of it.
+  spdlog::set_level(spdlog::level::off);
   interrupted = false;
   const auto previous = std::signal(SIGINT, [](int) { interrupted = true; });
   const auto ran = run_all(arguments, *plan);

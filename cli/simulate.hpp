@@ -16,6 +16,7 @@ namespace tandem::cli {
 
 struct SimulateArguments {
   std::filesystem::path config;  ///< YAML with these flags as keys
+  std::string mode = "fast";
   std::filesystem::path device = "config/devices/h200.yaml", model = "config/models/llama-3.1-8b";
   std::filesystem::path profile;  ///< measured, instead of the roofline
   std::int64_t kv_tokens = 0;     ///< 0: what the device's memory has room for
@@ -36,6 +37,8 @@ struct SimulateArguments {
   std::size_t offline_items = 256;  ///< generated, without a set; 0: no offline work
   std::string offline_input_tokens = "512:4096", offline_output_tokens = "64:256";
   bool offline_once = false;
+  std::string offline_order = "prefix_fair";
+  double offline_utility_ratio = 0.99;
 
   std::int64_t max_iteration_tokens = 2048;
   std::uint32_t max_sequences = 256;

@@ -11,6 +11,11 @@ namespace tandem::cli {
 namespace {
 
 void add_machine(CLI::App& app, SimulateArguments& a) {
+  app.add_option("--mode", a.mode,
+                 "fast: the scheduler alone; full: every actor that serves, with the offline "
+                 "queue's store in a temporary folder")
+      ->check(CLI::IsMember({"fast", "full"}))
+      ->capture_default_str();
   app.add_option("--device", a.device, "Device file, such as those in config/devices")
       ->capture_default_str();
   app.add_option("--model", a.model, "Folder with the model's config.json")->capture_default_str();
@@ -86,6 +91,11 @@ void add_workload(CLI::App& app, SimulateArguments& a) {
       ->capture_default_str();
   app.add_option("--offline-output-tokens", a.offline_output_tokens, "Likewise")
       ->capture_default_str();
+  app.add_option("--offline-order", a.offline_order, "As of serve: fcfs, prefix or prefix_fair")
+      ->capture_default_str();
+  app.add_option("--offline-utility-ratio", a.offline_utility_ratio, "As of serve")
+      ->check(CLI::Range(0.0, 0.9999))
+      ->capture_default_str();
   app.add_flag("--offline-once", a.offline_once, "Stop when the set is done; default: repeat it");
 }
 
@@ -97,11 +107,13 @@ void add_faults(CLI::App& app, SimulateArguments& a) {
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--abort-share", f.abort_share, "Of offline-only iterations that are stopped")
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--failure-share", f.failure_share, "Of iterations that fail")
+  app.add_option("--failure-share", f.failure_share,
+                 "Of iterations that fail; in full mode, as in service, that ends the process")
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--death-share", f.death_share, "Of iterations in which the process dies")
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--cancel-share", f.cancel_share, "Of requests whose caller goes away")
+  app.add_option("--cancel-share", f.cancel_share,
+                 "Of requests whose caller goes away; in full mode of online ones")
       ->check(CLI::Range(0.0, 1.0));
 }
 

@@ -26,6 +26,15 @@ Result<OrderRule> parse_order_rule(std::string_view name) {
       "offline_order");
 }
 
+std::string_view to_string(OrderRule rule) {
+  switch (rule) {
+    case OrderRule::fcfs: return "fcfs";
+    case OrderRule::prefix: return "prefix";
+    case OrderRule::prefix_fair: break;
+  }
+  return "prefix_fair";
+}
+
 std::uint64_t max_passed(double utility_ratio) {
   // The subtraction rounds: 0.9 / (1 - 0.9) is a little above 9, and is meant to be 9.
   return static_cast<std::uint64_t>(std::ceil(utility_ratio / (1 - utility_ratio) - 1e-6));

@@ -40,6 +40,7 @@ namespace tandem::policy {
 enum class OrderRule : std::uint8_t { fcfs, prefix, prefix_fair };
 /// "fcfs", "prefix" or "prefix_fair"; another name is an error that lists them.
 Result<OrderRule> parse_order_rule(std::string_view name);
+std::string_view to_string(OrderRule rule);
 
 struct OfflineOrderOptions {
   OrderRule rule = OrderRule::prefix_fair;

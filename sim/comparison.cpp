@@ -8,6 +8,8 @@
 
 #include "core/check.hpp"
 #include "policy/latency_fit.hpp"
+#include "sim/fast_run.hpp"
+#include "sim/full_run.hpp"
 
 namespace tandem::sim {
 namespace {
@@ -51,44 +53,46 @@ policy::PlannerPtr make_planner(const Trial& trial) {
   return std::move(*planner);
 }
 
-policy::BudgetSnapshotPtr budget_of(const Trial& trial) {
-  if (!(trial.budget_ms > 0)) return nullptr;
-  // What the budget bounds depends on what the objectives are about, not on their values.
-  policy::Objectives objectives;
+policy::SloOptions slo_of(const Trial& trial) {
+  policy::SloOptions slo;
+  slo.control = false;  // a trial is about the budget that it names
+  if (!(trial.budget_ms > 0)) return slo;
+  slo.budget_ms = trial.budget_ms;
+  // Those that say what the budget bounds (policy::budget_of).
   using policy::Quantity;
-  if (trial.about_ttft) objectives.push_back({.quantity = Quantity::ttft, .relative = true});
-  if (trial.absolute_tbt) objectives.push_back({.quantity = Quantity::tbt, .relative = false});
-  return std::make_shared<const policy::BudgetSnapshot>(
-      policy::budget_of(trial.budget_ms, objectives));
-}
-
-bool has(const policy::Objectives& objectives, policy::Quantity quantity, bool absolute_only) {
-  return std::any_of(objectives.begin(), objectives.end(), [&](const policy::Objective& each) {
-    return each.quantity == quantity && !(absolute_only && each.relative);
-  });
+  if (trial.about_ttft) slo.objectives.push_back({.quantity = Quantity::ttft, .relative = true});
+  if (trial.tbt_limit_ms > 0)
+    slo.objectives.push_back({.quantity = Quantity::tbt, .value = trial.tbt_limit_ms});
+  return slo;
 }
 
 }  // namespace
 
-policy::LatencySnapshotPtr profile_device(const DeviceModel& device, const FaultOptions& faults,
-                                          Tokens max_iteration_tokens, std::uint32_t max_sequences,
-                                          std::size_t samples, std::uint64_t seed) {
+policy::LearnerOptions profile_device(const DeviceModel& device, const FaultOptions& faults,
+                                      Tokens max_iteration_tokens, std::uint32_t max_sequences,
+                                      std::size_t samples, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   const Faults noise({.noise = faults.noise}, seed ^ 0x9e3779b97f4a7c15ULL);
-  std::vector<policy::LatencySample> measured;
-  measured.reserve(samples);
+  policy::LearnerOptions learner;
+  learner.samples.reserve(samples);
   for (std::size_t i = 0; i < samples; ++i) {
     Plan plan = random_plan(random, max_iteration_tokens.value(), max_sequences);
     plan.id = IterationId{i};
     const Duration took = noise.cost(plan, 0, device.cost(plan));
-    measured.push_back({.shape = policy::IterationShape::of(plan), .ms = to_ms(took)});
+    learner.samples.push_back({.shape = policy::IterationShape::of(plan), .ms = to_ms(took)});
   }
-  policy::LatencySnapshot snapshot;
-  snapshot.model = policy::fit_latency(measured);
-  snapshot.samples = samples;
-  for (const auto& sample : measured)
-    snapshot.mean_iteration_ms += sample.ms / static_cast<double>(samples);
-  return std::make_shared<const policy::LatencySnapshot>(std::move(snapshot));
+  learner.initial = policy::fit_latency(learner.samples);
+  return learner;
+}
+
+Trial hygen_trial(double budget_ms, const policy::Objectives& objectives) {
+  Trial trial{.policy = "hygen", .budget_ms = budget_ms};
+  for (const policy::Objective& each : objectives) {
+    if (each.quantity == policy::Quantity::ttft) trial.about_ttft = true;
+    if (each.quantity != policy::Quantity::tbt || each.relative) continue;
+    if (trial.tbt_limit_ms == 0 || each.value < trial.tbt_limit_ms) trial.tbt_limit_ms = each.value;
+  }
+  return trial;
 }
 
 policy::LatencyStatistics statistics_of(const Measured& measured) {
@@ -107,9 +111,9 @@ policy::LatencyStatistics statistics_of(const Measured& measured) {
 Comparison::Comparison(const Workload& workload, const ComparisonOptions& options)
     : workload_(workload),
       options_(options),
-      model_(profile_device(*options.run.device, options.run.faults,
-                            options.run.scheduler.max_iteration_tokens,
-                            options.run.scheduler.max_sequences, 4000, options.run.seed)) {}
+      learner_(profile_device(*options.run.device, options.run.faults,
+                              options.run.scheduler.max_iteration_tokens,
+                              options.run.scheduler.max_sequences, 4000, options.run.seed)) {}
 
 MeasuredPtr Comparison::run(const Trial& trial) {
   if (const auto found = done_.find(trial); found != done_.end()) return found->second;
@@ -121,8 +125,8 @@ MeasuredPtr Comparison::run(const Trial& trial) {
 MeasuredPtr Comparison::run(const Trial& trial, const std::vector<RunObserver*>& observers) {
   RunOptions run = options_.run;
   run.make_planner = [trial] { return make_planner(trial); };
-  run.model = model_;
-  run.budget = budget_of(trial);
+  run.learner = learner_;
+  run.slo = slo_of(trial);
   run.progress = [&](Duration at) {
     const bool go_on = !options_.progress || options_.progress(trial, at);
     stopped_ = stopped_ || !go_on;
@@ -141,7 +145,13 @@ MeasuredPtr Comparison::run(const Trial& trial, const std::vector<RunObserver*>&
   Measurements measurements(workload, run.horizon, options_.interval);
   std::vector<RunObserver*> all = observers;
   all.push_back(&measurements);
-  if (run.progress(Duration{})) run_fast(workload, run, all);
+  if (!run.progress(Duration{})) return std::make_shared<const Measured>();
+  if (options_.mode == RunMode::fast) {
+    run_fast(workload, run, all);
+  } else if (const auto ran = run_full(workload, run, all); !ran) {
+    failure_ = ran.error();
+    stopped_ = true;
+  }
   return std::make_shared<const Measured>(measurements.result());
 }
 
@@ -180,16 +190,9 @@ Comparison::Found Comparison::search(policy::BudgetSearch search,
 }
 
 Comparison::Found Comparison::best_hygen(const policy::Objectives& objectives) {
-  const bool about_ttft = has(objectives, policy::Quantity::ttft, false);
-  const bool absolute_tbt = has(objectives, policy::Quantity::tbt, true);
-  const auto trial_of = [&](double budget) {
-    return Trial{.policy = "hygen",
-                 .budget_ms = budget,
-                 .about_ttft = about_ttft,
-                 .absolute_tbt = absolute_tbt};
-  };
+  const auto trial_of = [&](double budget) { return hygen_trial(budget, objectives); };
   const Tokens full = options_.run.scheduler.max_iteration_tokens;
-  return search(policy::BudgetSearch::over(model_->model, full, options_.precision), objectives,
+  return search(policy::BudgetSearch::over(learner_.initial, full, options_.precision), objectives,
                 trial_of);
 }
 

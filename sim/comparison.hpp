@@ -14,33 +14,37 @@
 #include <vector>
 
 #include "policy/slo_budget.hpp"
-#include "sim/fast_run.hpp"
 #include "sim/measurements.hpp"
+#include "sim/run_options.hpp"
 
 namespace tandem::sim {
 
-/// A model fitted to what the device model takes for `samples` mixed iterations, noise included: in
-/// a simulation the counterpart of profiling a device. Error-free devices still get an error, since
-/// a fit has one.
-policy::LatencySnapshotPtr profile_device(const DeviceModel& device, const FaultOptions& faults,
-                                          Tokens max_iteration_tokens, std::uint32_t max_sequences,
-                                          std::size_t samples, std::uint64_t seed);
+/// A model fitted to what the device model takes for `samples` mixed iterations, noise included,
+/// and these samples: in a simulation the counterpart of profiling a device. Error-free devices
+/// still get an error, since a fit has one.
+policy::LearnerOptions profile_device(const DeviceModel& device, const FaultOptions& faults,
+                                      Tokens max_iteration_tokens, std::uint32_t max_sequences,
+                                      std::size_t samples, std::uint64_t seed);
 
 policy::LatencyStatistics statistics_of(const Measured& measured);
 
 /// What one run was told.
 struct Trial {
   std::string policy;
-  double budget_ms = 0;       ///< hygen; 0: none
-  double rate = 0;            ///< fixed_rate: offline tokens per second
-  bool about_ttft = false;    ///< hygen: the objectives that the budget is for are about TTFT...
-  bool absolute_tbt = false;  ///< ...or absolute ones about TBT (policy::budget_of)
+  double budget_ms = 0;     ///< hygen; 0: none
+  double rate = 0;          ///< fixed_rate: offline tokens per second
+  bool about_ttft = false;  ///< hygen: an objective that the budget is for is about TTFT
+  double tbt_limit_ms = 0;  ///< hygen: the strictest absolute one about TBT; 0: none is
 
   friend auto operator<=>(const Trial&, const Trial&) = default;
 };
 
+/// hygen with a budget for these objectives.
+Trial hygen_trial(double budget_ms, const policy::Objectives& objectives);
+
 struct ComparisonOptions {
-  RunOptions run;           ///< make_planner, model and budget are the comparison's own
+  RunMode mode = RunMode::fast;
+  RunOptions run;           ///< make_planner, learner and slo are the comparison's own
   double tail = 0.25;       ///< of an offline-only run, from where on it is steady
   double precision = 0.02;  ///< of searched budgets and rates, relative
   Duration interval = std::chrono::seconds(10);  ///< of the curves
@@ -55,8 +59,8 @@ using MeasuredPtr = std::shared_ptr<const Measured>;
 /// Runs trials on demand and remembers them: searches for several objectives share their probes.
 class Comparison {
  public:
-  /// `workload` must outlive this, have passed check() and check_fits(), and have requests of both
-  /// classes, for what is asked of it.
+  /// `workload` must outlive this, have passed check() and check_fits() (and check_full(), for full
+  /// mode), and have requests of both classes, for what is asked of it.
   Comparison(const Workload& workload, const ComparisonOptions& options);
 
   MeasuredPtr run(const Trial& trial);
@@ -78,9 +82,11 @@ class Comparison {
   /// Whether `measured` meets the objectives, relative ones taken of the baseline.
   bool met(const policy::Objectives& objectives, const Measured& measured);
 
-  /// A run was cut short by `progress`: what was measured is of no use.
+  /// A run was cut short by `progress`, or failed: what was measured is of no use.
   [[nodiscard]] bool stopped() const { return stopped_; }
-  [[nodiscard]] const policy::LatencyModel& model() const { return model_->model; }
+  /// Why a run failed, if one did.
+  [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+  [[nodiscard]] const policy::LatencyModel& model() const { return learner_.initial; }
 
  private:
   Found search(policy::BudgetSearch search, const policy::Objectives& objectives,
@@ -88,10 +94,11 @@ class Comparison {
 
   const Workload& workload_;
   ComparisonOptions options_;
-  policy::LatencySnapshotPtr model_;
+  policy::LearnerOptions learner_;
   std::map<Trial, MeasuredPtr> done_;
   std::optional<double> ceiling_;
   bool stopped_ = false;
+  std::optional<Error> failure_;
 };
 
 }  // namespace tandem::sim

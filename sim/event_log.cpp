@@ -83,6 +83,12 @@ void EventLog::given_back(RequestId id, TimePoint now) {
   end();
 }
 
+void EventLog::given_up(std::size_t index, TimePoint now) {
+  begin(now, "given_up");
+  field("item", index);
+  end();
+}
+
 void EventLog::died(TimePoint now) {
   begin(now, "died");
   end();
@@ -90,7 +96,7 @@ void EventLog::died(TimePoint now) {
 
 void EventLog::settled(const policy::SchedulerCore& /*core*/, TimePoint /*now*/) {}
 
-void EventLog::finished(const policy::SchedulerCore& /*core*/, bool drained, TimePoint now) {
+void EventLog::finished(bool drained, TimePoint now) {
   begin(now, drained ? "drained" : "ended");
   end();
 }

@@ -25,9 +25,10 @@ class EventLog final : public RunObserver {
   void reported(const Plan& plan, const IterationReport& report, TimePoint now) override;
   void emitted(const std::vector<TokenEvent>& events, TimePoint now) override;
   void given_back(RequestId id, TimePoint now) override;
+  void given_up(std::size_t index, TimePoint now) override;
   void died(TimePoint now) override;
   void settled(const policy::SchedulerCore& core, TimePoint now) override;
-  void finished(const policy::SchedulerCore& core, bool drained, TimePoint now) override;
+  void finished(bool drained, TimePoint now) override;
 
  private:
   void begin(TimePoint now, std::string_view verb);

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <deque>
-#include <map>
 #include <queue>
 #include <unordered_map>
 #include <utility>
 
 #include "core/check.hpp"
 #include "sim/offline_source.hpp"
+#include "sim/run_books.hpp"
 
 namespace tandem::sim {
 namespace {
@@ -25,9 +25,9 @@ class FastRun {
           const std::vector<RunObserver*>& observers)
       : workload_(workload),
         options_(options),
-        observers_(observers),
         faults_(options.faults, options.seed),
-        source_(workload, options.endless_offline) {
+        source_(workload, options.endless_offline, options.offline_order, options.vocab_size),
+        books_(observers, [this](const LiveRequest& live) { return take_back(live.item); }) {
     TANDEM_CHECK(!options.endless_offline || options.horizon > Duration{},
                  "what never ends needs a horizon");
     end_ = options.horizon > Duration{} ? TimePoint(2 * options.horizon) : never;
@@ -46,19 +46,13 @@ class FastRun {
       if (++events % events_per_progress == 0 && options_.progress)
         stopped = !options_.progress(now_.time_since_epoch());
     }
-    const bool drained = !stopped && live_.empty() && !source_.ready(now_.time_since_epoch()) &&
-                         next_online_ == workload_.requests.size();
-    for (RunObserver* observer : observers_) observer->finished(*core_, drained, now_);
+    books_.finished(!stopped && books_.live() == 0 && !source_.ready() && !source_.next_arrival() &&
+                        next_online_ == workload_.requests.size(),
+                    now_);
     return now_;
   }
 
  private:
-  struct Live {
-    RequestPtr request;
-    std::size_t index = 0;
-    OfflineSource::Item item;  ///< of an offline one
-  };
-
   // ---- time ----
 
   [[nodiscard]] bool past_horizon(TimePoint at) const {
@@ -66,7 +60,7 @@ class FastRun {
   }
 
   /// With a horizon: it has passed, and no online request is left.
-  [[nodiscard]] bool over() const { return past_horizon(now_) && live_online_ == 0; }
+  [[nodiscard]] bool over() const { return past_horizon(now_) && books_.live_online() == 0; }
 
   [[nodiscard]] TimePoint arrival_time() const {
     if (next_online_ == workload_.requests.size()) return never;
@@ -75,18 +69,20 @@ class FastRun {
   }
 
   [[nodiscard]] TimePoint supply_time() const {
-    if (!source_ran_dry_ || is_down()) return never;
+    if (is_down()) return never;
     const Duration now = now_.time_since_epoch();
-    if (source_.ready(now)) return now_;
+    if (source_.push_is_due(now) || (source_ran_dry_ && source_.ready())) return now_;
     const auto next = source_.next_arrival();
     return next ? TimePoint(*next) : never;
   }
 
   [[nodiscard]] bool is_down() const { return restart_at_ != never; }
 
-  [[nodiscard]] TimePoint next_time() const {
+  [[nodiscard]] TimePoint next_time() {
+    while (!cancels_.empty() && !books_.lives(cancels_.top().second)) cancels_.pop();
     const TimePoint cancel = cancels_.empty() ? never : cancels_.top().first;
-    return std::min({device_ends_, cancel, arrival_time(), supply_time(), wake_at_, restart_at_});
+    const TimePoint wake = wakes_.empty() ? never : wakes_.top();
+    return std::min({device_ends_, cancel, arrival_time(), supply_time(), wake, restart_at_});
   }
 
   /// Carries out what is due now; of several, the one named first.
@@ -96,10 +92,11 @@ class FastRun {
     if (!cancels_.empty() && cancels_.top().first == now_) return cancel();
     if (arrival_time() == now_) return arrive();
     if (supply_time() == now_) {
-      source_ran_dry_ = false;
-      return feed(policy::Available{});
+      source_.push(now_.time_since_epoch());
+      if (std::exchange(source_ran_dry_, false)) feed(policy::Available{});
+      return;
     }
-    wake_at_ = never;
+    wakes_.pop();
     feed(policy::Woken{});
   }
 
@@ -108,25 +105,22 @@ class FastRun {
   void start_process() {
     restart_at_ = never;
     core_ = std::make_unique<SchedulerCore>(options_.scheduler, options_.make_planner());
-    if (options_.model) feed(policy::ModelUpdated{options_.model});
-    if (options_.budget) feed(policy::BudgetUpdated{options_.budget});
+    source_.push(now_.time_since_epoch());
+    // The first event of all is answered with a Refill; what is known is told before items come.
+    if (options_.learner.initial.error_is_known())
+      pending_.emplace_back(policy::ModelUpdated{std::make_shared<const policy::LatencySnapshot>(
+          policy::LatencySnapshot{.model = options_.learner.initial})});
+    if (const auto ms = policy::initial_budget(options_.slo))
+      pending_.emplace_back(policy::BudgetUpdated{std::make_shared<const policy::BudgetSnapshot>(
+          policy::budget_of(*ms, options_.slo.objectives))});
     feed(policy::Available{});
   }
 
   void die() {
-    for (auto plan = device_.begin(); plan != device_.end(); ++plan)
-      for (RunObserver* observer : observers_)
-        observer->reported(**plan, failed_report(**plan), now_);
+    books_.died({device_.begin(), device_.end()}, now_);
     device_.clear();
-    device_ends_ = wake_at_ = never;
-    std::vector<Live> lost;
-    for (const auto& [id, live] : live_) lost.push_back(live);
-    for (const Live& live : lost) {
-      TokenEvent event{.id = live.request->id, .finish = FinishReason::failed};
-      event.error = error(Errc::device_failed, "the process died");
-      end_request(event);
-    }
-    for (RunObserver* observer : observers_) observer->died(now_);
+    wakes_ = {};
+    device_ends_ = never;
     ++life_;
     restart_at_ = now_ + faults_.restart();
   }
@@ -145,34 +139,26 @@ class FastRun {
         std::visit([this](const auto& each) { perform(each); }, action);
     }
     feeding_ = false;
-    for (RunObserver* observer : observers_) observer->settled(*core_, now_);
+    books_.settled(*core_, now_);
   }
 
   void perform(const policy::Launch& launch) {
     device_.push_back(launch.plan);
-    for (RunObserver* observer : observers_) observer->launched(*launch.plan, now_);
+    books_.launched(*launch.plan, now_);
     if (device_.size() == 1) start_iteration();
   }
 
-  void perform(const policy::Emit& emit) {
-    std::vector<TokenEvent> events;
-    for (const TokenEvent& event : emit.events)
-      if (!event.finish || !give_back(event)) events.push_back(event);
-    if (events.empty()) return;
-    for (RunObserver* observer : observers_) observer->emitted(events, now_);
-    for (const TokenEvent& event : events)
-      if (event.finish) forget(event.id);
-  }
+  void perform(const policy::Emit& emit) { books_.emitted(emit.events, now_); }
 
   void perform(const policy::Refill& refill) {
     policy::Supplied supplied;
-    for (const auto& item : source_.take(refill.count, now_.time_since_epoch()))
-      supplied.items.push_back(enter(item.index, item.repetition, item));
+    for (const OfflineItem& item : source_.take(refill.count))
+      supplied.items.push_back(enter(item));
     source_ran_dry_ = supplied.items.size() < refill.count;
     pending_.push_back(std::move(supplied));
   }
 
-  void perform(const policy::Wake& wake) { wake_at_ = std::max(wake.at, now_); }
+  void perform(const policy::Wake& wake) { wakes_.push(std::max(wake.at, now_)); }
 
   // ---- requests ----
 
@@ -185,63 +171,41 @@ class FastRun {
   void arrive() {
     const std::size_t index = next_online_++;
     skip_to_online();
-    const RequestPtr request = enter(index, 0, {});
+    const RequestPtr request = enter({index, 0});
     if (!is_down()) return feed(policy::Arrived{request});
     TokenEvent refused{.id = request->id, .finish = FinishReason::failed};
     refused.error = error(Errc::shutting_down, "the process is being restarted");
-    end_request(refused);
+    books_.emitted({refused}, now_);
   }
 
-  RequestPtr enter(std::size_t index, std::uint64_t repetition, const OfflineSource::Item& item) {
-    const WorkloadRequest& from = workload_.requests[index];
+  RequestPtr enter(const OfflineItem& item) {
+    const WorkloadRequest& from = workload_.requests[item.index];
     auto request = std::make_shared<Request>();
     const bool online = from.request_class == RequestClass::online;
     request->id = RequestId(online ? ++next_call_ : first_item_request_id + next_item_++);
     request->request_class = from.request_class;
-    request->prompt = prompt_of(workload_, index, options_.vocab_size, repetition);
+    request->prompt = prompt_of(workload_, item.index, options_.vocab_size, item.repetition);
     request->stop.max_tokens = from.output_tokens;
     request->arrival = now_;
-    live_.emplace(request->id, Live{request, index, item});
-    live_online_ += online ? 1U : 0U;
-    const std::uint64_t draw = index + repetition * workload_.requests.size();
-    if (item.attempts == 0)
-      if (const auto after = faults_.cancelled_after(draw))
+    const std::uint64_t number = item.number(workload_);
+    if (!failures_.contains(number))
+      if (const auto after = faults_.cancelled_after(number))
         cancels_.emplace(now_ + *after, request->id);
-    for (RunObserver* observer : observers_) observer->arrived(*request, index, now_);
+    books_.arrived({request, item}, now_);
     return request;
   }
 
   void cancel() {
     const RequestId id = cancels_.top().second;
     cancels_.pop();
-    if (live_.contains(id)) feed(policy::Cancelled{id});
+    feed(policy::Cancelled{id});
   }
 
-  /// True if the event ends a request whose item will be tried again.
-  bool give_back(const TokenEvent& event) {
-    const auto found = live_.find(event.id);
-    TANDEM_CHECK(found != live_.end(), "a request ends once");
-    const Live& live = found->second;
-    if (*event.finish != FinishReason::failed ||
-        live.request->request_class == RequestClass::online ||
-        live.item.attempts + 1 >= options_.item_attempts)
-      return false;
-    source_.give_back(live.item);
-    for (RunObserver* observer : observers_) observer->given_back(event.id, now_);
-    forget(event.id);
+  /// Whether an item that the engine failed under is tried again.
+  bool take_back(const OfflineItem& item) {
+    if (++failures_[item.number(workload_)] >= options_.item_attempts) return false;
+    source_.give_back(item);
     return true;
-  }
-
-  void end_request(const TokenEvent& event) {
-    if (give_back(event)) return;
-    for (RunObserver* observer : observers_) observer->emitted({event}, now_);
-    forget(event.id);
-  }
-
-  void forget(RequestId id) {
-    const auto found = live_.find(id);
-    live_online_ -= found->second.request->request_class == RequestClass::online ? 1U : 0U;
-    live_.erase(found);
   }
 
   // ---- the device ----
@@ -256,19 +220,14 @@ class FastRun {
     device_ends_ = now_ + elapsed_;
   }
 
-  static IterationReport failed_report(const Plan& plan) {
-    IterationReport report{.id = plan.id, .outcome = Outcome::failed};
-    report.error = error(Errc::device_failed, "made to fail");
-    return report;
-  }
-
   void end_iteration() {
     const PlanPtr plan = device_.front();
     const Fate fate = faults_.fate(*plan, life_);
     if (fate == Fate::died) return die();
     device_.pop_front();
     if (fate == Fate::done) {
-      auto report = simulated_report(*plan, elapsed_, options_.vocab_size);
+      IterationReport report{.id = plan->id, .elapsed = elapsed_};
+      report.samples = simulated_samples(*plan, options_.vocab_size);
       start_iteration();
       return report_to_core(*plan, std::move(report));
     }
@@ -284,7 +243,7 @@ class FastRun {
   }
 
   void report_to_core(const Plan& plan, IterationReport report) {
-    for (RunObserver* observer : observers_) observer->reported(plan, report, now_);
+    books_.reported(plan, report, now_);
     feed(policy::Reported{std::make_shared<const IterationReport>(std::move(report))});
   }
 
@@ -292,52 +251,39 @@ class FastRun {
 
   const Workload& workload_;
   const RunOptions& options_;
-  const std::vector<RunObserver*>& observers_;
   Faults faults_;
   OfflineSource source_;
+  RunBooks books_;
   std::unique_ptr<SchedulerCore> core_;
   std::deque<policy::Event> pending_;
   bool feeding_ = false;
 
   TimePoint now_{}, end_ = never;
-  TimePoint device_ends_ = never, wake_at_ = never, restart_at_ = never;
+  TimePoint device_ends_ = never, restart_at_ = never;
+  std::priority_queue<TimePoint, std::vector<TimePoint>, std::greater<>> wakes_;
   Duration elapsed_{};
   std::uint64_t life_ = 0;
   std::deque<PlanPtr> device_;  ///< the front one runs
   std::size_t next_online_ = 0;
   bool source_ran_dry_ = false;
-  std::map<RequestId, Live> live_;  ///< ordered, so that a death ends them in one order
-  std::size_t live_online_ = 0;
   std::priority_queue<Cancel, std::vector<Cancel>, std::greater<>> cancels_;
+  std::unordered_map<std::uint64_t, std::uint32_t> failures_;  ///< of items, by number
   std::uint64_t next_call_ = 0, next_item_ = 0;
 };
 
 }  // namespace
 
-IterationReport simulated_report(const Plan& plan, Duration elapsed, std::int64_t vocab_size) {
-  IterationReport report{.id = plan.id, .elapsed = elapsed};
+std::vector<Sample> simulated_samples(const Plan& plan, std::int64_t vocab_size,
+                                      std::uint64_t id_offset) {
+  std::vector<Sample> samples;
   for (std::uint32_t i = 0; i < plan.slices.size(); ++i) {
     const Slice& slice = plan.slices[i];
     if (!slice.samples) continue;
+    const auto id = static_cast<RequestId>(raw(slice.id) + id_offset);
     const std::uint64_t context = slice.context + slice.num_tokens;
-    report.samples.push_back({.slice = i, .token = simulated_token(slice.id, context, vocab_size)});
+    samples.push_back({.slice = i, .token = simulated_token(id, context, vocab_size)});
   }
-  return report;
-}
-
-Result<void> check_fits(const Workload& workload, const RunOptions& options) {
-  for (std::size_t i = 0; i < workload.requests.size(); ++i) {
-    const WorkloadRequest& request = workload.requests[i];
-    const Tokens longest = request.prompt_tokens + request.output_tokens - Tokens(1);
-    if (blocks_for(longest) > options.scheduler.kv_blocks)
-      return error(Errc::context_length_exceeded,
-                   workload.name + ": request " + std::to_string(i + 1) + " has " +
-                       std::to_string(request.prompt_tokens.value()) + " prompt and " +
-                       std::to_string(request.output_tokens.value()) +
-                       " output tokens; the KV cache holds " +
-                       std::to_string(options.scheduler.kv_blocks.value() * kv_block_tokens));
-  }
-  return {};
+  return samples;
 }
 
 TimePoint run_fast(const Workload& workload, const RunOptions& options,

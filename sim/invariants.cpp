@@ -78,6 +78,12 @@ void InvariantChecker::given_back(RequestId id, TimePoint /*now*/) {
   expect(live_.erase(id) == 1, id, "only what lives is given back");
 }
 
+void InvariantChecker::given_up(std::size_t index, TimePoint /*now*/) {
+  const bool first = ended_.insert(index).second;
+  if (!first && violation_.empty())
+    violation_ = "item " + std::to_string(index) + ": only what has not ended is given up";
+}
+
 void InvariantChecker::died(TimePoint /*now*/) {
   expect(live_.empty(), "what a dead process held has ended or gone back");
   fell_back_ = 0;
@@ -87,6 +93,8 @@ void InvariantChecker::settled(const policy::SchedulerCore& core, TimePoint /*no
   ++events_;
   if (deep_) core.check();
   const policy::SchedulerStats stats = core.stats();
+  idle_ = core.idle();
+  kv_held_ = stats.kv_held;
   expect(stats.kv_available + stats.kv_held == stats.kv_total, "KV blocks are conserved");
   expect(fell_back_ <= stats.recomputed_tokens,
          "progress falls back by no more than is recomputed after preemptions");
@@ -96,11 +104,10 @@ void InvariantChecker::settled(const policy::SchedulerCore& core, TimePoint /*no
       "the scheduler holds the requests that have not ended");
 }
 
-void InvariantChecker::finished(const policy::SchedulerCore& core, bool drained,
-                                TimePoint /*now*/) {
+void InvariantChecker::finished(bool drained, TimePoint /*now*/) {
   if (!drained) return;
-  expect(core.idle(), "drained means that nothing runs, waits or is in flight");
-  expect(core.stats().kv_held.is_zero(), "drained means that no KV block is held");
+  expect(idle_, "drained means that nothing runs, waits or is in flight");
+  expect(kv_held_.is_zero(), "drained means that no KV block is held");
   expect(live_.empty(), "drained means that every request has ended");
   expect(ended_.size() == workload_->requests.size(), "each request of the workload has ended");
   expect(repetitions_ == 0, "no request of the workload ended twice");

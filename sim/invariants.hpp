@@ -33,9 +33,10 @@ class InvariantChecker final : public RunObserver {
   void reported(const Plan& plan, const IterationReport& report, TimePoint now) override;
   void emitted(const std::vector<TokenEvent>& events, TimePoint now) override;
   void given_back(RequestId id, TimePoint now) override;
+  void given_up(std::size_t index, TimePoint now) override;
   void died(TimePoint now) override;
   void settled(const policy::SchedulerCore& core, TimePoint now) override;
-  void finished(const policy::SchedulerCore& core, bool drained, TimePoint now) override;
+  void finished(bool drained, TimePoint now) override;
 
  private:
   struct Live {
@@ -57,6 +58,8 @@ class InvariantChecker final : public RunObserver {
   std::unordered_set<RequestId> known_;    ///< every id that ever arrived
   std::uint64_t fell_back_ = 0;            ///< positions committed again in this life
   std::uint64_t repetitions_ = 0;          ///< arrivals of places that had ended
+  bool idle_ = true;                       ///< the core, after its last event
+  Blocks kv_held_{0};                      ///< likewise
 };
 
 }  // namespace tandem::sim

@@ -167,6 +167,12 @@ void Measurements::given_back(RequestId id, TimePoint now) {
   live_.erase(found);
 }
 
+void Measurements::given_up(std::size_t /*index*/, TimePoint now) {
+  if (!counts(now)) return;
+  ++measured_.offline.requests;
+  ++measured_.offline.failed;
+}
+
 void Measurements::died(TimePoint /*now*/) {
   preemptions_before_ += preemptions_now_;
   preemptions_now_ = 0;
@@ -176,8 +182,7 @@ void Measurements::settled(const policy::SchedulerCore& core, TimePoint now) {
   if (counts(now)) preemptions_now_ = core.stats().preemptions;
 }
 
-void Measurements::finished(const policy::SchedulerCore& /*core*/, bool /*drained*/,
-                            TimePoint now) {
+void Measurements::finished(bool /*drained*/, TimePoint now) {
   // Up to the horizon even if nothing was left to do before it.
   measured_.seconds = to_seconds(horizon_ == Duration{} ? now.time_since_epoch() : horizon_);
   for (const auto& [id, progress] : live_) {

@@ -1,46 +1,42 @@
-// The offline queue of a run, without files: hands out items in the workload's order, takes back
-// those that the engine failed under, and hands them out again first.
+// The offline queue of fast mode: the order of the real one (policy/offline_order.hpp) without its
+// files. Items are put into it as they are pushed, those that the engine failed under come back in
+// their place, and a Refill takes the next ones.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <vector>
 
-#include "core/units.hpp"
-#include "sim/workload.hpp"
+#include "policy/offline_order.hpp"
+#include "sim/offline_batches.hpp"
 
 namespace tandem::sim {
 
 class OfflineSource {
  public:
-  struct Item {
-    std::size_t index = 0;         ///< of the workload's requests
-    std::uint64_t repetition = 0;  ///< how often the source had gone over the workload before
-    std::uint32_t attempts = 0;    ///< that ended without a result
-  };
+  OfflineSource(const Workload& workload, bool endless, const policy::OfflineOrderOptions& order,
+                std::int64_t vocab_size);
 
-  /// `endless`: after the last item the first comes again, so that the queue never runs dry. All
-  /// items are then taken to be there from the start.
-  OfflineSource(const Workload& workload, bool endless);
-
-  /// Up to `count` items that are there at `now` (since the run's start).
-  std::vector<Item> take(std::uint32_t count, Duration now);
-  void give_back(Item item);
-  /// When the next item that is not there yet comes.
-  [[nodiscard]] std::optional<Duration> next_arrival() const;
-  /// Something could be taken at `now`.
-  [[nodiscard]] bool ready(Duration now) const;
+  /// Up to `count` of the items that were pushed.
+  std::vector<OfflineItem> take(std::uint32_t count);
+  void give_back(OfflineItem item);
+  /// Pushes what is there at `now` and was not yet pushed.
+  void push(Duration now);
+  [[nodiscard]] bool push_is_due(Duration now) const { return batches_.is_due(now, ready()); }
+  /// When there will be more to push; nothing if that does not depend on time.
+  [[nodiscard]] std::optional<Duration> next_arrival() const { return batches_.next_arrival(); }
+  /// Something can be taken.
+  [[nodiscard]] bool ready() const { return order_.size() > 0; }
 
  private:
-  [[nodiscard]] Duration arrival(std::size_t position) const;
+  void insert(OfflineItem item);
 
   const Workload* workload_;
-  bool endless_;
-  std::vector<std::size_t> order_;  ///< places of offline requests
-  std::size_t next_ = 0;            ///< in order_, over all repetitions
-  std::deque<Item> returned_;
+  std::int64_t vocab_size_;
+  bool looks_at_prompts_;
+  OfflineBatches batches_;
+  policy::BlockHasher hasher_{0};
+  policy::OfflineOrder order_;
 };
 
 }  // namespace tandem::sim

@@ -120,8 +120,8 @@ std::string report_table(const SimulationReport& report) {
       std::to_string(report.max_iteration_tokens.value()) + " tokens\n" + report.workload + "\n";
   if (!report.rows.empty())
     text += fixed(report.rows.front().measured->seconds, 0) + " s of traffic, seed " +
-            std::to_string(report.seed) + "; latency model off by " +
-            fixed(100 * report.model_mape, 1) + " % on average\n";
+            std::to_string(report.seed) + (report.mode == RunMode::full ? ", full mode" : "") +
+            "; latency model off by " + fixed(100 * report.model_mape, 1) + " % on average\n";
   if (!report.objectives.empty()) text += "Objectives\n" + objective_lines(report);
   if (report.ceiling > 0)
     text += "Offline work alone, steady state: " + whole(report.ceiling) + " tokens/s\n";

@@ -19,6 +19,7 @@ struct PolicyRow {
 };
 
 struct SimulationReport {
+  RunMode mode = RunMode::fast;
   std::string device, model, workload;
   double model_mape = 0;  ///< of the fitted latency model
   Blocks kv_blocks{0};

@@ -77,7 +77,8 @@ std::string report_json(const SimulationReport& report) {
                      {"asked", policy::to_string(objective)},
                      {"limit_ms", policy::limit_ms(objective, report.baseline)}});
   for (const PolicyRow& row : report.rows) policies.push_back(policy_of(report, row));
-  return json::serialize(json::object{{"device", report.device},
+  return json::serialize(json::object{{"mode", report.mode == RunMode::full ? "full" : "fast"},
+                                      {"device", report.device},
                                       {"model", report.model},
                                       {"workload", report.workload},
                                       {"seed", report.seed},

@@ -24,13 +24,15 @@ class RunObserver {
   virtual void emitted(const std::vector<TokenEvent>& events, TimePoint now) = 0;
   /// An item's request ended, but the item goes back to the queue and will come again.
   virtual void given_back(RequestId id, TimePoint now) = 0;
+  /// An item that was given back will not come again: the queue gave it up.
+  virtual void given_up(std::size_t index, TimePoint now) = 0;
   /// The process died: nothing that it held goes on. Requests that it had not ended come as emitted
   /// (online) or given_back (offline) right before.
   virtual void died(TimePoint now) = 0;
-  /// The scheduler core has taken an event in and its actions are carried out. Fast mode only.
+  /// The scheduler core has taken an event in and its actions are carried out.
   virtual void settled(const policy::SchedulerCore& core, TimePoint now) = 0;
   /// The run is over. `drained`: everything ended, nothing was cut off.
-  virtual void finished(const policy::SchedulerCore& core, bool drained, TimePoint now) = 0;
+  virtual void finished(bool drained, TimePoint now) = 0;
 };
 
 /// The token that every simulated device samples for `request` behind `context` positions.
@@ -41,7 +43,8 @@ constexpr TokenId simulated_token(RequestId request, std::uint64_t context,
   return static_cast<TokenId>((z >> 20) % static_cast<std::uint64_t>(vocab_size));
 }
 
-/// What a device that ran `plan` to its end reports.
-IterationReport simulated_report(const Plan& plan, Duration elapsed, std::int64_t vocab_size);
+/// What a device samples in `plan`; its requests' ids are greater by `id_offset`.
+std::vector<Sample> simulated_samples(const Plan& plan, std::int64_t vocab_size,
+                                      std::uint64_t id_offset = 0);
 
 }  // namespace tandem::sim

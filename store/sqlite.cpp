@@ -21,10 +21,10 @@ int remember_wal_pages(void* pages, sqlite3*, const char*, int count) {
   return SQLITE_OK;
 }
 
+/// What comes first says how the file may be opened, and whether even that is synced.
+constexpr const char* lock_setting = "PRAGMA locking_mode=EXCLUSIVE";
 constexpr const char* connection_settings =
-    "PRAGMA locking_mode=EXCLUSIVE;"
     "PRAGMA journal_mode=WAL;"
-    "PRAGMA synchronous=FULL;"
     "PRAGMA wal_autocheckpoint=0;"
     "PRAGMA mmap_size=0;"
     "PRAGMA foreign_keys=ON;"
@@ -49,9 +49,9 @@ Result<Database> Database::open(const std::filesystem::path& path, const std::st
   if (code != SQLITE_OK) return sqlite_error(state->handle, code);
   sqlite3_busy_timeout(state->handle, 5000);
   Database database(std::move(state));
-  if (auto set = database.execute(connection_settings); !set) return set.error();
-  if (!durable)
-    if (auto set = database.execute("PRAGMA synchronous=OFF"); !set) return set.error();
+  const auto* sync_setting = durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF";
+  for (const auto* settings : {lock_setting, sync_setting, connection_settings})
+    if (auto set = database.execute(settings); !set) return set.error();
   database.state_->wal_pages = 1;  // the log may hold what a dead process left
   // After the settings: PRAGMA wal_autocheckpoint uses the same hook.
   sqlite3_wal_hook(database.handle(), remember_wal_pages, &database.state_->wal_pages);

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 #include <catch2/catch.hpp>
+#include <spdlog/spdlog.h>
 
 #include "sim/report.hpp"
 #include "tests/sim/support.hpp"
@@ -57,11 +58,11 @@ SimulationReport report_of(Comparison& comparison, const policy::Objectives& obj
 
 TEST_CASE("a profiled device is predicted within its noise") {
   const auto exact = profile_device(*test::small_device(), {}, Tokens(256), 32, 1000, 1);
-  CHECK(exact->model.error().mape < 0.001);
+  CHECK(exact.initial.error().mape < 0.001);
   const auto noisy =
       profile_device(*test::small_device(), {.noise = 0.05}, Tokens(256), 32, 2000, 1);
-  CHECK(noisy->model.error().mape < 0.06);
-  CHECK(noisy->model.error().margin > 0.03);
+  CHECK(noisy.initial.error().mape < 0.06);
+  CHECK(noisy.initial.error().margin > 0.03);
 }
 
 TEST_CASE("the budget that is found meets the objective, and a larger one does not") {
@@ -81,6 +82,20 @@ TEST_CASE("the budget that is found meets the objective, and a larger one does n
   CHECK(found.measured->offline_tokens_per_s() <= comparison.ceiling());
 }
 
+TEST_CASE("an absolute objective about TBT cuts online prompts to its own limit, not shorter") {
+  const auto workload = mixed_workload();
+  Comparison comparison(workload, options_of(test::small_run()));
+  const auto ttft = [&](double tbt_ms) {
+    const auto trial = hygen_trial(3, {{Quantity::tbt, Statistic::p99, false, tbt_ms}});
+    return comparison.run(trial)->ttft.mean;
+  };
+  // 1000 ms never bind. 3 ms are 100 rows; shorter iterations only delay prompts.
+  Trial unbound = hygen_trial(3, {});
+  CHECK(ttft(1000) == comparison.run(unbound)->ttft.mean);
+  CHECK(ttft(3) < 1.1 * ttft(1000));
+  CHECK(ttft(1.4) > 1.1 * ttft(1000));
+}
+
 TEST_CASE("the rate that is found meets the objective too, and is kept to") {
   const auto workload = mixed_workload();
   Comparison comparison(workload, options_of(test::small_run()));
@@ -89,6 +104,42 @@ TEST_CASE("the rate that is found meets the objective too, and is kept to") {
   REQUIRE(found.met);
   CHECK(comparison.met(objectives, *found.measured));
   CHECK(found.measured->offline_tokens_per_s() == Approx(found.trial.rate).epsilon(0.1));
+}
+
+TEST_CASE(
+    "fast and full mode agree on throughput within 2 %, though in full mode models learn on") {
+  spdlog::set_level(spdlog::level::off);
+  auto online = synthetic_online({.rate = 8,
+                                  .cv = 2,
+                                  .duration = 180s,
+                                  .prompt = {Tokens(20), Tokens(100)},
+                                  .output = {Tokens(10), Tokens(40)},
+                                  .seed = 4});
+  const auto workload = merge(std::move(*online), synthetic_offline(400, {Tokens(50), Tokens(200)},
+                                                                    {Tokens(10), Tokens(30)}, 5));
+  auto options = options_of(test::small_run());
+  options.run.horizon = 180s;
+  options.run.faults.noise = 0.05;
+  policy::LatencyCoefficients coefficients;
+  coefficients.fixed = 8;
+  coefficients.row = 0.1;
+  options.run.device = make_fitted_device({policy::LatencyForm::context, coefficients});
+  Comparison fast(workload, options);
+  options.mode = RunMode::full;
+  Comparison full(workload, options);
+  const auto within = [](double a, double b) { return std::abs(a - b) <= 0.02 * b; };
+  for (const double budget_ms : {12.0, 25.0}) {
+    INFO("budget " << budget_ms);
+    const auto expected = fast.run(hygen_trial(budget_ms, {}));
+    const auto measured = full.run(hygen_trial(budget_ms, {}));
+    REQUIRE_FALSE(full.failure().has_value());
+    CHECK(expected->offline_tokens_per_s() > 1000);
+    CHECK(within(measured->offline_tokens_per_s(), expected->offline_tokens_per_s()));
+    CHECK(within(measured->online_tokens_per_s(), expected->online_tokens_per_s()));
+    CHECK(within(measured->total_tokens_per_s(), expected->total_tokens_per_s()));
+    CHECK(measured->iterations != expected->iterations);  // the predictor did learn
+  }
+  spdlog::set_level(spdlog::level::info);
 }
 
 TEST_CASE("an objective that nothing meets is said to be missed") {

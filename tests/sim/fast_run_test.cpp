@@ -101,6 +101,51 @@ TEST_CASE("equal prefix ids are computed once") {
   CHECK(outcome.measured.online.served == 2 * 65);
 }
 
+TEST_CASE("offline items run in the order of the prefixes that they share, as they are served") {
+  Workload workload;
+  workload.prefix_id_tokens = Tokens(64);
+  for (std::uint64_t i = 0; i < 60; ++i) {
+    workload.requests.push_back(request(offline, 0s, 90, 2));
+    workload.requests.back().prefix_ids = {i % 10};
+  }
+  auto options = test::small_run(20);  // room for few families at once
+  const auto by_prefix = run(workload, options);
+  options.offline_order.rule = policy::OrderRule::fcfs;
+  const auto by_age = run(workload, options);
+  for (const auto& outcome : {by_prefix, by_age}) {
+    CHECK(outcome.violation == "");
+    CHECK(outcome.measured.offline.finished == 60);
+  }
+  // At best all but the first of each family find its 64 tokens.
+  CHECK(by_prefix.measured.offline.cached >= 48 * 64);
+  CHECK(by_age.measured.offline.cached < 20 * 64);
+  CHECK(by_prefix.ended_at < by_age.ended_at);
+}
+
+TEST_CASE("an item that comes later runs with those that begin alike, before older ones") {
+  Workload workload;
+  workload.prefix_id_tokens = Tokens(64);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    workload.requests.push_back(request(offline, 0s, 90, 2));
+    workload.requests.back().prefix_ids = {i / 20};
+  }
+  workload.requests.push_back(request(offline, 1ms, 80, 2));
+  workload.requests.back().prefix_ids = {0};
+  auto options = test::small_run(60);
+  const auto items_after_it = [&] {
+    const auto outcome = run(workload, options);
+    CHECK(outcome.violation == "");
+    int count = 0;
+    for (auto at = outcome.log.find(" prompt=80 "); at != std::string::npos;
+         at = outcome.log.find(" arrived ", at + 1))
+      ++count;
+    return count - 1;
+  };
+  CHECK(items_after_it() >= 20);
+  options.offline_order.rule = policy::OrderRule::fcfs;
+  CHECK(items_after_it() == 0);
+}
+
 TEST_CASE("a short KV cache preempts offline work, and what is computed again is counted") {
   auto workload = test::small_workload(5, 60, 60);
   auto options = test::small_run(10);
@@ -185,8 +230,7 @@ TEST_CASE("the checker sees what it is there for") {
     CHECK_THAT(checker.violation(), Catch::Contains("nothing is said after its end"));
   }
   SECTION("no end") {
-    const policy::SchedulerCore idle({.kv_blocks = Blocks(4)}, policy::make_online_first());
-    checker.finished(idle, true, TimePoint{});
+    checker.finished(true, TimePoint{});
     CHECK_THAT(checker.violation(), Catch::Contains("every request has ended"));
   }
   SECTION("a gap in progress") {

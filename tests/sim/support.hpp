@@ -1,11 +1,14 @@
 // What the tests of the simulator share: a small device, small workloads, and one run of them.
 #pragma once
 
+#include <catch2/catch.hpp>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "sim/event_log.hpp"
 #include "sim/fast_run.hpp"
+#include "sim/full_run.hpp"
 #include "sim/invariants.hpp"
 #include "sim/measurements.hpp"
 #include "sim/synthetic.hpp"
@@ -32,6 +35,8 @@ inline RunOptions small_run(std::int64_t kv_blocks = 64) {
   options.make_planner = online_first;
   options.device = small_device();
   options.vocab_size = 1000;
+  // Hundreds of stores on a disk would mostly wait for it.
+  if (std::filesystem::is_directory("/dev/shm")) options.scratch = "/dev/shm";
   return options;
 }
 
@@ -63,15 +68,29 @@ struct Outcome {
   TimePoint ended_at;
 };
 
-inline Outcome run(const Workload& workload, const RunOptions& options, bool deep = true) {
+enum class Mode { fast, full };
+
+inline Outcome run(Mode mode, const Workload& workload, const RunOptions& options,
+                   bool deep = true) {
   Outcome outcome;
   EventLog log([&outcome](std::string_view line) { outcome.log += line; });
   InvariantChecker checker(workload, options.vocab_size, deep);
   Measurements measurements(workload, options.horizon, std::chrono::seconds(1));
-  outcome.ended_at = run_fast(workload, options, {&log, &checker, &measurements});
+  const std::vector<RunObserver*> observers = {&log, &checker, &measurements};
+  if (mode == Mode::fast) {
+    outcome.ended_at = run_fast(workload, options, observers);
+  } else {
+    const auto ended_at = run_full(workload, options, observers);
+    REQUIRE(ended_at.has_value());
+    outcome.ended_at = *ended_at;
+  }
   outcome.violation = checker.violation();
   outcome.measured = measurements.result();
   return outcome;
+}
+
+inline Outcome run(const Workload& workload, const RunOptions& options, bool deep = true) {
+  return run(Mode::fast, workload, options, deep);
 }
 
 }  // namespace tandem::sim::test
