@@ -59,15 +59,19 @@ std::vector<std::string> texts_of(const policy::Objectives& objectives) {
   return texts;
 }
 
+std::string model_text(const model::ModelConfig& model) {
+  return fmt::format("{} layers={} hidden={} intermediate={} heads={} kv_heads={} vocab={}",
+                     to_string(model.architecture), model.num_layers, model.hidden_size,
+                     model.intermediate_size, model.num_heads, model.num_kv_heads,
+                     model.vocab_size);
+}
+
 policy::ProfileKey profile_key(const model::ModelConfig& model, const gpu::DeviceLimits& device,
                                const config::Config& config) {
   const auto threads = config.host.threads != 0 ? config.host.threads
                                                 : std::max(1U, std::thread::hardware_concurrency());
   policy::ProfileKey key;
-  key.model =
-      fmt::format("{} layers={} hidden={} intermediate={} heads={} kv_heads={} vocab={}",
-                  to_string(model.architecture), model.num_layers, model.hidden_size,
-                  model.intermediate_size, model.num_heads, model.num_kv_heads, model.vocab_size);
+  key.model = model_text(model);
   // The device names its kernels and the type that weights and KV cache have on it.
   const auto space = device.kernels.rfind(' ');
   key.device =

@@ -13,6 +13,8 @@
 
 namespace tandem::cli {
 
+/// Architecture and sizes, as a profile's key has them.
+std::string model_text(const model::ModelConfig& model);
 policy::ProfileKey profile_key(const model::ModelConfig& model, const gpu::DeviceLimits& device,
                                const config::Config& config);
 

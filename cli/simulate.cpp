@@ -8,18 +8,17 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 #include <spdlog/spdlog.h>
 
-#include "cli/client/length.hpp"
 #include "cli/client/progress.hpp"
 #include "cli/commands.hpp"
+#include "cli/profile.hpp"
+#include "cli/simulate_workload.hpp"
 #include "config/profile_file.hpp"
 #include "sim/event_log.hpp"
 #include "sim/full_run.hpp"
 #include "sim/report.hpp"
-#include "sim/synthetic.hpp"
-#include "sim/trace_reader.hpp"
-#include "sim/workload_scaling.hpp"
 
 namespace tandem::cli {
 namespace {
@@ -32,126 +31,90 @@ Error wrong(std::string message, std::string param) {
   return error(Errc::invalid_value, std::move(message), std::move(param));
 }
 
-Result<sim::LengthRange> range_of(const std::string& text, const std::string& flag) {
-  const auto length = client::parse_length(text);
-  if (!length) return wrong("--" + flag + ": " + length.error().message, flag);
-  return sim::LengthRange{Tokens(length->least), Tokens(length->most)};
-}
-
 struct Plan {
   sim::Workload workload;
+  std::optional<Tokens> max_context;
   sim::ComparisonOptions options;
   sim::SimulationReport report;
 };
 
-Result<sim::Workload> online_part(const SimulateArguments& a, Tokens max_context,
-                                  std::vector<std::string>& notes) {
-  if (!a.trace.empty() && a.rate > 0)
-    return wrong("--trace and --rate exclude each other: traffic is read or generated", "rate");
-  if (a.rate > 0) {
-    if (!(a.duration > 0)) return wrong("--rate needs --duration, in seconds", "duration");
-    const auto input = range_of(a.input_tokens, "input-tokens");
-    if (!input) return input.error();
-    const auto output = range_of(a.output_tokens, "output-tokens");
-    if (!output) return output.error();
-    return sim::synthetic_online({.rate = a.rate,
-                                  .cv = a.cv,
-                                  .duration = to_duration(a.duration),
-                                  .prompt = *input,
-                                  .output = *output,
-                                  .seed = a.seed});
-  }
-  if (a.trace.empty()) return sim::Workload{};
-  auto trace = sim::read_trace(a.trace, {.sort = a.sort, .seed = a.seed});
-  if (!trace) return trace.error();
-  notes.insert(notes.end(), trace->notes.begin(), trace->notes.end());
-  return sim::scaled(std::move(trace->workload),
-                     {.start = to_duration(a.trace_start),
-                      .length = to_duration(a.duration * a.speed),
-                      .keep = a.keep,
-                      .speed = a.speed,
-                      .prompt_scale = a.prompt_scale,
-                      .output_scale = a.output_scale,
-                      .max_context = max_context,
-                      .drop_too_long = a.drop_too_long,
-                      .seed = a.seed},
-                     notes);
-}
-
-Result<sim::Workload> offline_part(const SimulateArguments& a, Tokens max_context,
-                                   std::vector<std::string>& notes) {
-  if (a.offline.empty()) {
-    const auto input = range_of(a.offline_input_tokens, "offline-input-tokens");
-    if (!input) return input.error();
-    const auto output = range_of(a.offline_output_tokens, "offline-output-tokens");
-    if (!output) return output.error();
-    return sim::synthetic_offline(a.offline_items, *input, *output, a.seed + 1);
-  }
-  sim::TraceOptions options;
-  options.request_class = RequestClass::offline;
-  options.sort = true;
-  options.seed = a.seed;
-  auto trace = sim::read_trace(a.offline, options);
-  if (!trace) return trace.error();
-  notes.insert(notes.end(), trace->notes.begin(), trace->notes.end());
-  return sim::scaled(std::move(trace->workload),
-                     {.max_context = max_context, .drop_too_long = a.drop_too_long}, notes);
-}
-
-/// The device's times and its room for KV.
-Result<void> take_machine(const SimulateArguments& a, Plan& plan) {
-  const auto device = sim::load_device(a.device);
-  if (!device) return device.error();
+/// Times as measured; of what, the report says.
+Result<void> take_profile(const SimulateArguments& a, Plan& plan) {
+  const auto profile = config::read_profile(a.profile);
+  if (!profile) return profile.error();
+  if (!a.device.empty())
+    return wrong("--profile and --device exclude each other: times are measured or computed",
+                 "device");
+  if (a.kv_tokens == 0)
+    return wrong("--profile has times, not memory: --kv-tokens is needed with it", "kv_tokens");
+  plan.options.run.device = sim::make_fitted_device(profile->latency);
+  plan.report.device = profile->key.device + " as profiled";
+  plan.report.model = profile->key.model;
+  if (a.model.empty()) return {};
   const auto config = model::load_config(a.model);
+  if (!config) return config.error();
+  if (const std::string model = model_text(*config); model != profile->key.model)
+    return wrong(a.profile.string() + " is of another model: " + profile->key.model + "; " +
+                     a.model.string() + " is " + model,
+                 "model");
+  plan.options.run.vocab_size = config->vocab_size;
+  plan.max_context = Tokens(config->max_position);
+  return {};
+}
+
+Result<void> take_roofline(const SimulateArguments& a, Plan& plan) {
+  const auto device = sim::load_device(a.device.empty() ? default_device : a.device);
+  if (!device) return device.error();
+  const std::filesystem::path folder = a.model.empty() ? default_model : a.model;
+  const auto config = model::load_config(folder);
   if (!config) return config.error();
   const sim::ModelShape shape = sim::shape_of(*config);
   auto& run = plan.options.run;
   run.device = sim::make_roofline(*device, shape);
   run.vocab_size = shape.vocab;
+  plan.max_context = Tokens(shape.max_context);
   plan.report.device = device->name;
-  plan.report.model = a.model.filename().string();
-  if (!a.profile.empty()) {
-    const auto profile = config::read_profile(a.profile);
-    if (!profile) return profile.error();
-    run.device = sim::make_fitted_device(profile->latency);
-    plan.report.device = profile->key.device + " as profiled";
-    plan.report.model = profile->key.model;
-    if (a.kv_tokens == 0)
-      return wrong("--profile has times, not memory: --kv-tokens is needed with it", "kv_tokens");
-  }
-  run.scheduler.kv_blocks = Blocks(a.kv_tokens / kv_block_tokens);
-  if (a.kv_tokens == 0) {
-    const auto blocks = sim::kv_blocks(*device, shape);
-    if (!blocks) return blocks.error();
-    run.scheduler.kv_blocks = *blocks;
-  }
+  plan.report.model = folder.filename().string();
+  if (a.kv_tokens > 0) return {};
+  const auto blocks = sim::kv_blocks(*device, shape);
+  if (!blocks) return blocks.error();
+  run.scheduler.kv_blocks = *blocks;
   return {};
 }
 
-Result<void> take_workload(const SimulateArguments& a, Plan& plan, Tokens max_context) {
-  std::vector<std::string> notes;
-  auto online = online_part(a, max_context, notes);
-  if (!online) return online.error();
-  auto offline = offline_part(a, max_context, notes);
-  if (!offline) return offline.error();
+/// The device's times and its room for KV, and the longest request that it serves.
+Result<void> take_machine(const SimulateArguments& a, Plan& plan) {
+  if (a.kv_tokens > 0) plan.options.run.scheduler.kv_blocks = Blocks(a.kv_tokens / kv_block_tokens);
+  if (auto taken = a.profile.empty() ? take_roofline(a, plan) : take_profile(a, plan); !taken)
+    return taken;
+  const Tokens fits(plan.options.run.scheduler.kv_blocks.value() * kv_block_tokens);
+  plan.max_context = std::min(plan.max_context.value_or(fits), fits);
+  if (a.max_context > 0) plan.max_context = std::min(*plan.max_context, Tokens(a.max_context));
+  return {};
+}
+
+Result<void> take_workload(const SimulateArguments& a, Plan& plan) {
+  auto traffic = read_traffic(a, *plan.max_context);
+  if (!traffic) return traffic.error();
+  auto& [online, offline, notes] = *traffic;
+  if (plan.options.mode == sim::RunMode::full)
+    if (auto checked = sim::check_full(offline); !checked) return checked;
   double seconds = a.duration;
   if (!(seconds > 0)) {
-    if (online->requests.empty())
+    if (online.requests.empty())
       return wrong("there is no --trace and no --rate: --duration says how long to run",
                    "duration");
-    seconds = std::ceil(to_seconds(online->requests.back().arrival) + 1e-3);
+    seconds = std::ceil(to_seconds(online.requests.back().arrival) + 1e-3);
   }
   auto& run = plan.options.run;
-  run.horizon = a.offline_once && online->requests.empty() ? Duration{} : to_duration(seconds);
-  run.endless_offline = !a.offline_once && !offline->requests.empty();
+  run.horizon = a.offline_once && online.requests.empty() ? Duration{} : to_duration(seconds);
+  run.endless_offline = !a.offline_once && !offline.requests.empty();
   plan.options.interval = std::max(to_duration(seconds / 120), to_duration(0.5));
-  plan.workload = sim::merge(std::move(*online), std::move(*offline));
+  plan.workload = sim::merge(std::move(online), std::move(offline));
   if (plan.workload.requests.empty()) return wrong("the workload is empty", "trace");
   plan.report.workload = plan.workload.name;
   for (const auto& note : notes) std::fprintf(stderr, "tandem: %s\n", note.c_str());
   if (auto checked = sim::check(plan.workload); !checked) return checked;
-  if (plan.options.mode == sim::RunMode::full)
-    if (auto checked = sim::check_full(plan.workload); !checked) return checked;
   return sim::check_fits(plan.workload, run);
 }
 
@@ -197,9 +160,7 @@ Result<Plan> make_plan(const SimulateArguments& a) {
   run.faults = a.faults;
   run.seed = a.seed;
   plan.options.precision = a.precision;
-  const Tokens fits(run.scheduler.kv_blocks.value() * kv_block_tokens);
-  const Tokens max_context = a.max_context > 0 ? std::min(Tokens(a.max_context), fits) : fits;
-  if (auto taken = take_workload(a, plan, max_context); !taken) return taken.error();
+  if (auto taken = take_workload(a, plan); !taken) return taken.error();
   auto objectives = objectives_of(a);
   if (!objectives) return objectives.error();
   plan.report.objectives = std::move(*objectives);
@@ -280,6 +241,15 @@ Result<void> run_all(const SimulateArguments& a, Plan& plan) {
   return {};
 }
 
+/// Before a run that may take long: whether its results can be written where they are to go.
+Result<void> check_outputs(const SimulateArguments& a) {
+  for (const auto& [file, flag] :
+       {std::pair(a.json, "json"), std::pair(a.svg, "svg"), std::pair(a.log, "log")})
+    if (!file.empty() && !std::ofstream(file, std::ios::binary | std::ios::app))
+      return wrong(file.string() + ": cannot be written", flag);
+  return {};
+}
+
 bool write_file(const std::filesystem::path& file, const std::string& text) {
   if (file.empty()) return true;
   std::ofstream out(file, std::ios::binary | std::ios::trunc);
@@ -306,8 +276,9 @@ bool write_log(const SimulateArguments& a, const Plan& plan) {
 
 int simulate(const SimulateArguments& arguments) {
   auto plan = make_plan(arguments);
-  if (!plan) {
-    print_error(plan.error().message);
+  const auto writable = plan ? check_outputs(arguments) : Result<void>();
+  if (!plan || !writable) {
+    print_error(plan ? writable.error().message : plan.error().message);
     return exit_usage;
   }
   // Actors log what the faults of a run do to them; the report and --log tell of it.

@@ -14,12 +14,15 @@
 
 namespace tandem::cli {
 
+inline constexpr const char* default_device = "config/devices/h200.yaml";
+inline constexpr const char* default_model = "config/models/llama-3.1-8b";
+
 struct SimulateArguments {
   std::filesystem::path config;  ///< YAML with these flags as keys
   std::string mode = "fast";
-  std::filesystem::path device = "config/devices/h200.yaml", model = "config/models/llama-3.1-8b";
-  std::filesystem::path profile;  ///< measured, instead of the roofline
-  std::int64_t kv_tokens = 0;     ///< 0: what the device's memory has room for
+  std::filesystem::path device, model;  ///< empty: those below
+  std::filesystem::path profile;        ///< measured, instead of the roofline
+  std::int64_t kv_tokens = 0;           ///< 0: what the device's memory has room for
   std::vector<std::string> policies = {"online_only", "online_first", "fixed_rate", "hygen"};
   std::map<std::string, std::string> objectives;  ///< "ttft_p99" -> "+10%"
   double budget_ms = 0, offline_rate = 0;         ///< 0: searched for
@@ -34,6 +37,7 @@ struct SimulateArguments {
   std::string input_tokens = "64:1024", output_tokens = "16:256";
 
   std::filesystem::path offline;
+  std::filesystem::path offline_prompts, prompt_prefix, tokenizer;
   std::size_t offline_items = 256;  ///< generated, without a set; 0: no offline work
   std::string offline_input_tokens = "512:4096", offline_output_tokens = "64:256";
   bool offline_once = false;

@@ -17,8 +17,9 @@ void add_machine(CLI::App& app, SimulateArguments& a) {
       ->check(CLI::IsMember({"fast", "full"}))
       ->capture_default_str();
   app.add_option("--device", a.device, "Device file, such as those in config/devices")
-      ->capture_default_str();
-  app.add_option("--model", a.model, "Folder with the model's config.json")->capture_default_str();
+      ->default_str(default_device);
+  app.add_option("--model", a.model, "Folder with the model's config.json")
+      ->default_str(default_model);
   app.add_option("--profile", a.profile,
                  "Profile file of tandem profile: measured times instead of the device's roofline");
   app.add_option("--kv-tokens", a.kv_tokens,
@@ -72,7 +73,7 @@ void add_workload(CLI::App& app, SimulateArguments& a) {
   app.add_option("--output-scale", a.output_scale, "Of answer lengths")
       ->check(CLI::Range(1e-3, 1e3));
   app.add_option("--max-context", a.max_context,
-                 "Tokens of prompt and answer; default: the model's")
+                 "Tokens of prompt and answer; default: the model's, or what the KV cache holds")
       ->check(CLI::Range(2, 1 << 30));
   app.add_flag("--drop-too-long", a.drop_too_long,
                "Leave out requests longer than the context instead of refusing them");
@@ -84,7 +85,13 @@ void add_workload(CLI::App& app, SimulateArguments& a) {
       ->capture_default_str();
   app.add_option("--output-tokens", a.output_tokens, "Likewise")->capture_default_str();
   app.add_option("--offline", a.offline,
-                 "Offline set: lengths or prompts, in any format of --trace");
+                 "Offline set: lengths or token ids, in any format of --trace");
+  app.add_option("--offline-prompts", a.offline_prompts,
+                 "Offline set: real prompts, in any format of replay's --offline-prompts");
+  app.add_option("--prompt-prefix", a.prompt_prefix,
+                 "File put before each of them: worked examples that all share");
+  app.add_option("--tokenizer", a.tokenizer,
+                 "Folder with the tokenizer for them; default: that of --model");
   app.add_option("--offline-items", a.offline_items, "Generated, without a set; 0: none")
       ->check(CLI::Range(0, 1 << 22));
   app.add_option("--offline-input-tokens", a.offline_input_tokens, "Of generated items")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from service import DEMO_MODEL, Service, main
+from service import DEMO_MODEL, ROOT, Service, main
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -43,6 +43,15 @@ def a_profile_is_served_from_or_refused(binary):
         relative = (*serve, "--slo-ttft-mean", "+5%")
         expect(binary, relative, USAGE, "relative to online-only", "baseline")
         expect(binary, (*serve, "--slo-tbt-p99", "5"), USAGE, "such as 250ms")
+        simulate = ("simulate", "--profile", profile, "--rate", 20, "--duration", 2)
+        simulate = (*simulate, "--input-tokens", "8:32", "--policy", "online_first")
+        expect(binary, simulate, USAGE, "--kv-tokens is needed")
+        simulate = (*simulate, "--kv-tokens", 65536)
+        expect(binary, (*simulate, "--model", DEMO_MODEL), OK, "as profiled", "online_first")
+        other = (*simulate, "--model", ROOT / "config" / "models" / "llama-3.1-8b")
+        expect(binary, other, USAGE, "is of another model", "layers=32")
+        device = (*simulate, "--device", ROOT / "config" / "devices" / "h200.yaml")
+        expect(binary, device, USAGE, "exclude each other")
         profile.write_text(text.replace("hidden=", "hidden=9"))
         expect(binary, serve, USAGE, "is of something else", "model: the profile is of")
         profile.write_text(text.replace("fixed:", "fixd:"))
