@@ -5,6 +5,7 @@ usage: simulate_test.py TANDEM_BINARY
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from service import DEMO_MODEL, ROOT, main
 
 OK, USAGE = 0, 2
 HEAD = "arrival,prompt_tokens,output_tokens\n"
+# Full mode keeps a store in a temporary folder, which a disk only slows down.
+IN_MEMORY = {"TMPDIR": "/dev/shm"} if pathlib.Path("/dev/shm").is_dir() else {}
+ENVIRONMENT = {**os.environ, **IN_MEMORY}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -26,6 +30,7 @@ def run(binary, *arguments, code=OK, say=()):
         text=True,
         timeout=120,
         cwd=ROOT,
+        env=ENVIRONMENT,
     )
     said = done.stdout + done.stderr
     assert done.returncode == code, f"{arguments}: exit code {done.returncode}\n{said}"
@@ -75,7 +80,7 @@ def table_json_picture_and_log_tell_of_one_run(binary):
         trace = small_trace(path)
         policies = ["online_only", "online_first", "hygen"]
         base = ["--trace", trace, "--offline-items", 50, "--tbt-p99", "+50%", "--seed", 3]
-        base += ["--policy", ",".join(policies)]
+        base += ["--policy", ",".join(policies), "--precision", 0.5]
         outputs = []
         for mode in ("fast", "full"):
             files = [path / f"{mode}.{end}" for end in ("json", "svg", "log")]
@@ -161,6 +166,21 @@ def what_cannot_be_met_or_does_not_fit_is_said(binary):
         run(binary, *base, "--svg", "/nonexistent/x.svg", code=USAGE, say=say)
 
 
+def a_file_stands_for_flags(binary):
+    with tempfile.TemporaryDirectory(prefix="tandem-simulate-") as name:
+        path = pathlib.Path(name)
+        text = "mode: full\nrate: 5\nduration: 4\npolicy: [online_only, online_first]\n"
+        config = write(path, "run.yaml", text)
+        said = run(binary, "--config", config, say=["4 s of traffic, seed 0, full mode"])
+        assert "\nonline_only " in said and "\nonline_first " in said, said
+        said = run(binary, "--config", config, "--mode", "fast", "--policy", "online_only")
+        assert "full mode" not in said and "\nonline_first" not in said, said
+        config.write_text(text + "speeed: 2\n")
+        run(binary, "--config", config, code=USAGE, say=["run.yaml: unknown key 'speeed'"])
+        config.write_text("mode: slow\n")
+        run(binary, "--config", config, code=USAGE, say=["run.yaml: 'mode'", "not in {fast,full}"])
+
+
 if __name__ == "__main__":
     sys.exit(
         main(
@@ -169,5 +189,6 @@ if __name__ == "__main__":
             real_prompts_share_what_they_begin_with,
             wrong_traces_are_refused_by_line,
             what_cannot_be_met_or_does_not_fit_is_said,
+            a_file_stands_for_flags,
         )
     )
