@@ -13,6 +13,7 @@
 
 #include "core/plan.hpp"
 #include "core/request.hpp"
+#include "model/sampling_math.hpp"
 
 namespace tandem::model {
 
@@ -51,8 +52,5 @@ class SamplerState {
   bool penalizes_ = false;
   std::vector<Seen> seen_;  ///< ascending by token; empty unless penalizes_
 };
-
-/// A uniform number in [0, 1), a pure function of its arguments.
-double uniform_of(std::uint64_t seed, std::uint64_t draw);
 
 }  // namespace tandem::model
