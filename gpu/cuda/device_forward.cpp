@@ -23,11 +23,11 @@ PassSizes PassSizes::of(const IterationHeader& header) {
 }
 
 PassSizes PassSizes::of_decodes(std::int64_t bucket, const IterationCapacity& capacity) {
-  return {.rows = bucket,
-          .sampled = bucket,
-          .decode_items =
-              bucket * tiles_of(1, capacity.group, decode_tile_rows) + capacity.extra_items,
-          .decode_merges = capacity.extra_items};
+  return {
+      .rows = bucket,
+      .sampled = bucket,
+      .decode_items = bucket * tiles_of(1, capacity.group, decode_tile_rows) + capacity.extra_items,
+      .decode_merges = capacity.extra_items};
 }
 
 DeviceForward::Product DeviceForward::qkv(std::int64_t rows) const {
@@ -49,8 +49,7 @@ DeviceForward::Product DeviceForward::head(std::int64_t rows) const {
 
 Result<void> DeviceForward::prepare(std::int64_t rows, std::int64_t sampled) {
   for (const auto bucket : buckets_up_to(rows))
-    for (const auto& product :
-         {qkv(bucket), attention_out(bucket), gate_up(bucket), down(bucket)})
+    for (const auto& product : {qkv(bucket), attention_out(bucket), gate_up(bucket), down(bucket)})
       if (auto r = parts_.gemm->prepare(product.key, product.out_stride); !r) return r;
   for (const auto bucket : buckets_up_to(std::min(sampled, parts_.logit_rows)))
     if (auto r = parts_.gemm->prepare(head(bucket).key, parts_.logit_stride); !r) return r;
@@ -58,8 +57,7 @@ Result<void> DeviceForward::prepare(std::int64_t rows, std::int64_t sampled) {
 }
 
 Result<void> DeviceForward::multiply(const Product& product, const std::uint16_t* a,
-                                     const std::uint16_t* weights, void* out,
-                                     Stream stream) const {
+                                     const std::uint16_t* weights, void* out, Stream stream) const {
   return parts_.gemm->run(product.key, {a, weights, out, product.out_stride}, stream);
 }
 
@@ -105,8 +103,8 @@ RotateArgs DeviceForward::rotate_args(std::int64_t layer) const {
           .epsilon = parts_.epsilon};
 }
 
-Result<void> DeviceForward::run_layers(std::int64_t first, std::int64_t end,
-                                       const PassSizes& sizes, Stream stream) const {
+Result<void> DeviceForward::run_layers(std::int64_t first, std::int64_t end, const PassSizes& sizes,
+                                       Stream stream) const {
   const auto& space = parts_.workspace;
   for (auto index = first; index < end; ++index) {
     const auto& layer = parts_.model->layers()[static_cast<std::size_t>(index)];
@@ -115,8 +113,8 @@ Result<void> DeviceForward::run_layers(std::int64_t first, std::int64_t end,
       return r;
     parts_.kernels->rotate(rotate_args(index), sizes.rows, stream);
     attend(index, sizes, stream);
-    if (auto r = multiply(attention_out(sizes.rows), space.attended, layer.out, space.residual,
-                          stream);
+    if (auto r =
+            multiply(attention_out(sizes.rows), space.attended, layer.out, space.residual, stream);
         !r)
       return r;
     normalise(layer.post_norm, sizes, stream);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "core/result.hpp"
 #include "gpu/cuda/device_model.hpp"
@@ -27,7 +28,7 @@ struct PassSizes {
 };
 
 struct PassParts {
-  const DeviceModel* model = nullptr;
+  std::shared_ptr<const DeviceModel> model;
   const KernelTable* kernels = nullptr;
   Gemm* gemm = nullptr;
   Workspace workspace;

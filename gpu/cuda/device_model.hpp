@@ -1,5 +1,5 @@
-// A model's weights on the device: matrices in bf16, Q, K and V merged into one and gate and up into
-// another, norms and biases in f32, all in one piece of memory that is filled once at start.
+// A model's weights on the device: matrices in bf16, Q, K and V merged into one and gate and up
+// into another, norms and biases in f32, all in one piece of memory that is filled once at start.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct DeviceLayer {
   const std::uint16_t* gate_up = nullptr;  ///< rows of gate, then up
   const std::uint16_t* down = nullptr;
   const float *input_norm = nullptr, *post_norm = nullptr;
-  const float* qkv_bias = nullptr;                    ///< or none
+  const float* qkv_bias = nullptr;                   ///< or none
   const float *q_norm = nullptr, *k_norm = nullptr;  ///< or none
 };
 

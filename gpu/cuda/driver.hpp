@@ -48,6 +48,8 @@ class Driver {
   [[nodiscard]] virtual const DeviceProperties& properties() const = 0;
   /// True once a sticky error was seen: the process can use this device no more.
   [[nodiscard]] virtual bool lost() const = 0;
+  /// Every thread that launches kernels or products calls this first.
+  virtual Result<void> make_current() = 0;
   virtual Result<MemoryInfo> memory() = 0;
 
   virtual Result<void*> allocate(Bytes size) = 0;

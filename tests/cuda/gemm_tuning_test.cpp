@@ -43,11 +43,11 @@ TEST_CASE("a line that is not a choice is refused by its number") {
   const std::string head = "tandem gemm tuning 1\ndevice d\nlibrary 5\n";
   const std::string words = " 1 2 3 4 5 6 7 f";
   CHECK(parse_tuning(head + "1 2 3 bf16" + words + " 0 1.5\n", "t").has_value());
-  for (const auto& line : std::vector<std::string>
-       {"1 2 3 bf16" + words + " 0", "0 2 3 bf16" + words + " 0 1", "1 2 3 f16" + words + " 0 1",
-        "1 2 9999999999999 bf16" + words + " 0 1", "1 2 3 bf16" + words + "g 0 1",
-        "1 2 3 bf16" + words + " 0 -1", "1 2 3 bf16" + words + " 0 1 1", std::string("x"),
-        std::string()}) {
+  for (const auto& line : std::vector<std::string>{
+           "1 2 3 bf16" + words + " 0", "0 2 3 bf16" + words + " 0 1", "1 2 3 f16" + words + " 0 1",
+           "1 2 9999999999999 bf16" + words + " 0 1", "1 2 3 bf16" + words + "g 0 1",
+           "1 2 3 bf16" + words + " 0 -1", "1 2 3 bf16" + words + " 0 1 1", std::string("x"),
+           std::string()}) {
     const auto read = parse_tuning(head + line + "\n", "t");
     REQUIRE(read.has_error());
     CHECK(read.error().message.find("t, line 4") == 0);

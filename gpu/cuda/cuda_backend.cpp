@@ -1,0 +1,497 @@
+// See cuda_backend.hpp.
+#include "gpu/cuda/cuda_backend.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "core/check.hpp"
+#include "gpu/cuda/buckets.hpp"
+#include "gpu/cuda/device_forward.hpp"
+#include "gpu/cuda/device_model.hpp"
+#include "gpu/cuda/iteration.hpp"
+#include "gpu/cuda/memory_plan.hpp"
+#include "gpu/cuda/resources.hpp"
+
+namespace tandem::gpu::cuda {
+namespace {
+
+constexpr TokenId no_token = -1;
+/// Two: while a plan runs, the next one is written to the other.
+constexpr std::size_t num_stagings = 2;
+
+/// Everything that is made at start and lives as long as the backend; destroyed from the end.
+struct Resources {
+  BackendParts parts;
+  OwnedStream stream;
+  std::shared_ptr<const DeviceModel> model;
+  DeviceBuffer workspace, pool;
+  std::array<MappedBuffer, num_stagings> staging;
+  MappedBuffer outputs;
+  std::map<std::int64_t, OwnedGraph> graphs;  ///< by bucket
+};
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(Resources resources, DeviceLimits limits, const ModelShape& shape,
+              const IterationCapacity& capacity, const DeviceForward& forward, Workspace workspace,
+              std::uint32_t layers_per_segment)
+      : limits_(std::move(limits)),
+        layers_per_segment_(layers_per_segment),
+        shape_(shape),
+        resources_(std::move(resources)),
+        driver_(*resources_.parts.driver),
+        stream_(resources_.stream.get()),
+        layout_(capacity),
+        seen_capacity_(capacity.seen_entries()),
+        workspace_(workspace),
+        device_view_(layout_.view(workspace.iteration)),
+        forward_(forward),
+        packer_(shape, capacity, limits_.kv_blocks.value()),
+        slots_(limits_.max_sequences) {
+    collected_tokens_.reserve(limits_.max_sequences);
+  }
+
+  ~CudaBackend() override {
+    // What still runs writes to memory that is about to go; a failure was reported already.
+    static_cast<void>(driver_.synchronize(stream_));
+  }
+
+  [[nodiscard]] const DeviceLimits& limits() const override { return limits_; }
+
+  [[nodiscard]] std::uint32_t num_segments(const Plan& plan) const override {
+    if (!plan.offline_only() || replays_graph(plan)) return 1;
+    return (limits_.num_layers + layers_per_segment_ - 1) / layers_per_segment_;
+  }
+
+  void start_segment(const PlanPtr& plan, std::uint32_t index, SegmentCallback done) override {
+    if (index == 0) begin(*plan);
+    const auto segments = num_segments(*plan);
+    TANDEM_CHECK(running_ == plan->id && index == next_segment_ && index < segments,
+                 "segments run in order, one plan at a time");
+    ++next_segment_;
+    if (failed_) return done(*failed_);
+    const bool last = next_segment_ == segments;
+    // A segment that others follow is reported done when what was queued before it is: so the
+    // caller's next look at its mailbox falls into the time in which this segment runs.
+    if (!last) driver_.notify(stream_, done);
+    if (auto r = enqueue(*plan, index, segments); !r) {
+      failed_ = r.error();
+      if (last) done(*failed_);
+      return;
+    }
+    if (last) driver_.notify(stream_, std::move(done));
+  }
+
+  Result<std::vector<Sample>> collect(const Plan& plan) override {
+    TANDEM_CHECK(running_ == plan.id && next_segment_ == num_segments(plan),
+                 "a plan is collected once, after its last segment");
+    running_.reset();
+    std::vector<Sample> samples;
+    samples.reserve(packed_->sampled_slices.size());
+    collected_tokens_.assign(plan.slices.size(), no_token);
+    auto* outputs = reinterpret_cast<SampleOutput*>(resources_.outputs.host());
+    for (std::size_t i = 0; i < packed_->sampled_slices.size(); ++i) {
+      const auto slice = packed_->sampled_slices[i];
+      auto& output = outputs[i];
+      if (std::atomic_ref(output.ticket).load(std::memory_order_acquire) != ticket_)
+        return error(Errc::device_failed,
+                     "the device finished iteration " + std::to_string(raw(plan.id)) +
+                         " without having written the token of slice " + std::to_string(slice),
+                     "device");
+      if (output.token < 0 || output.token >= limits_.vocab_size)
+        return error(Errc::device_failed,
+                     "the device drew token " + std::to_string(output.token) +
+                         "; allowed are 0 to " + std::to_string(limits_.vocab_size - 1),
+                     "device");
+      samples.push_back(sample_of(slice, output));
+      collected_tokens_[slice] = output.token;
+      ++slots_[raw(plan.slices[slice].slot)].drawn;
+    }
+    return samples;
+  }
+
+  void abort(const Plan& plan) override {
+    // What is queued still runs; it writes beyond every committed length, and before the rerun.
+    TANDEM_CHECK(running_ == plan.id && next_segment_ < num_segments(plan),
+                 "a plan is aborted between its segments");
+    running_.reset();
+  }
+
+ private:
+  [[nodiscard]] bool replays_graph(const Plan& plan) const {
+    if (resources_.graphs.empty()) return false;
+    const auto rows = static_cast<std::int64_t>(plan.slices.size());
+    return rows <= resources_.graphs.rbegin()->first &&
+           std::all_of(plan.slices.begin(), plan.slices.end(),
+                       [](const Slice& slice) { return slice.num_tokens == 1; });
+  }
+
+  static Sample sample_of(std::uint32_t slice, const SampleOutput& output) {
+    Sample sample{.slice = slice, .token = output.token, .logprob = output.logprob};
+    const auto count = std::min<std::size_t>(output.num_top, max_top_logprobs);
+    for (std::size_t i = 0; i < count; ++i)
+      sample.top_logprobs.push_back({output.top[i].token, output.top[i].logprob});
+    return sample;
+  }
+
+  /// Binds slots, writes the plan to pinned memory and queues its copy.
+  void begin(const Plan& plan) {
+    TANDEM_CHECK(!running_, "a plan starts after the one before was collected or aborted");
+    running_ = plan.id;
+    next_segment_ = 0;
+    staging_ = (staging_ + 1) % num_stagings;
+    ++ticket_;
+    for (const auto& binding : plan.bindings) {
+      TANDEM_CHECK(raw(binding.slot) < limits_.max_sequences, "a binding beyond the slots");
+      slots_[raw(binding.slot)] = SlotState(binding.request->sampling, binding.output.size());
+    }
+    const auto view = layout_.view(resources_.staging[staging_].host());
+    packed_ = &packer_.pack(plan, collected_tokens_, slots_, ticket_, view);
+    sizes_ = PassSizes::of(*view.header);
+    if (failed_) return;
+    auto queued = driver_.make_current();
+    if (queued) queued = copy_iteration();
+    if (queued) queued = bind_counts(plan);
+    if (!queued) failed_ = queued.error();
+  }
+
+  Result<void> copy_part(std::int64_t at, std::int64_t bytes) {
+    if (bytes == 0) return {};
+    return driver_.copy_to_device(workspace_.iteration + at,
+                                  resources_.staging[staging_].host() + at, Bytes(bytes), stream_);
+  }
+
+  Result<void> copy_iteration() {
+    if (auto r = copy_part(0, layout_.fixed_bytes); !r) return r;
+    if (auto r = copy_part(layout_.tables_at, packed_->table_entries * 4); !r) return r;
+    return copy_part(layout_.biases_at,
+                     packed_->biases * static_cast<std::int64_t>(sizeof(BiasEntry)));
+  }
+
+  /// What penalties of newly bound slots know. Few requests have any.
+  Result<void> bind_counts(const Plan& plan) {
+    std::int64_t used = 0;
+    for (const auto& binding : plan.bindings) {
+      const auto& request = *binding.request;
+      if (!slots_[raw(binding.slot)].penalizes()) continue;
+      auto* row = workspace_.counts + raw(binding.slot) * shape_.vocab;
+      if (auto r = driver_.fill(row, 0, Bytes(shape_.vocab * 4), stream_); !r) return r;
+      auto entries = seen_entries(binding.slot, request.sampling, request.prompt, binding.output);
+      std::erase_if(entries, [&](const SeenEntry& entry) {
+        return entry.token < 0 || entry.token >= shape_.vocab;
+      });
+      for (std::size_t first = 0; first < entries.size();) {
+        if (used == seen_capacity_) {
+          // Many long prompts with penalties at once: their entries go in turns.
+          if (auto r = flush_seen(used); !r) return r;
+          if (auto r = driver_.synchronize(stream_); !r) return r;
+          used = 0;
+        }
+        const auto count =
+            std::min(static_cast<std::int64_t>(entries.size() - first), seen_capacity_ - used);
+        auto* to = layout_.view(resources_.staging[staging_].host()).seen + used;
+        std::copy_n(entries.begin() + static_cast<std::ptrdiff_t>(first), count, to);
+        first += static_cast<std::size_t>(count);
+        used += count;
+      }
+    }
+    return flush_seen(used);
+  }
+
+  Result<void> flush_seen(std::int64_t count) {
+    if (auto r = copy_part(layout_.seen_at, count * static_cast<std::int64_t>(sizeof(SeenEntry)));
+        !r)
+      return r;
+    resources_.parts.kernels->remember({.entries = device_view_.seen,
+                                        .counts = workspace_.counts,
+                                        .num_entries = static_cast<std::int32_t>(count),
+                                        .vocab = static_cast<std::int32_t>(shape_.vocab)},
+                                       stream_);
+    return {};
+  }
+
+  Result<void> enqueue(const Plan& plan, std::uint32_t index, std::uint32_t segments) {
+    if (auto r = driver_.make_current(); !r) return r;
+    if (replays_graph(plan))
+      return driver_.launch(resources_.graphs.at(bucket_of(sizes_.rows)).get(), stream_);
+    const std::int64_t layers = limits_.num_layers;
+    const std::int64_t stride = segments == 1 ? layers : layers_per_segment_;
+    if (index == 0) forward_.embed(sizes_, stream_);
+    if (auto r = forward_.run_layers(index * stride, std::min(layers, (index + 1) * stride), sizes_,
+                                     stream_);
+        !r)
+      return r;
+    if (index + 1 == segments)
+      if (auto r = forward_.sample(sizes_, stream_); !r) return r;
+    return driver_.launch_errors();
+  }
+
+  const DeviceLimits limits_;
+  const std::uint32_t layers_per_segment_;
+  const ModelShape shape_;
+  Resources resources_;
+  Driver& driver_;
+  const Stream stream_;
+  const IterationLayout layout_;
+  const std::int64_t seen_capacity_;
+  const Workspace workspace_;
+  const IterationView device_view_;
+  const DeviceForward forward_;
+  IterationPacker packer_;
+  std::vector<SlotState> slots_;
+
+  // The plan at hand.
+  std::optional<IterationId> running_;
+  std::uint32_t next_segment_ = 0;
+  std::size_t staging_ = 0;
+  std::uint32_t ticket_ = 0;
+  const PackedIteration* packed_ = nullptr;
+  PassSizes sizes_;
+  std::vector<TokenId> collected_tokens_;  ///< of the plan collected last, by slice
+  std::optional<Error> failed_;            ///< of a segment whose report was given already
+};
+
+// ---- start -------------------------------------------------------------------------------------
+
+Error refused(std::string key, std::string what) {
+  return error(Errc::invalid_value, key + " " + std::move(what), key);
+}
+
+Result<void> check_ranges(const CudaOptions& options, const model::ModelConfig& config) {
+  const auto in_range = [](const char* key, std::int64_t value, std::int64_t least,
+                           std::int64_t most) -> Result<void> {
+    if (value >= least && value <= most) return {};
+    return refused(key, "is " + std::to_string(value) + "; allowed are " + std::to_string(least) +
+                            " to " + std::to_string(most));
+  };
+  if (auto r = in_range("max_iteration_tokens", options.max_iteration_tokens.value(), 1, 1 << 20);
+      !r)
+    return r;
+  if (auto r = in_range("max_sequences", options.max_sequences, 1, 1 << 16); !r) return r;
+  if (auto r = in_range("layers_per_segment", options.layers_per_segment, 1, 1 << 16); !r) return r;
+  if (!options.max_context.is_zero())
+    if (auto r = in_range("max_context", options.max_context.value(), 1, config.max_position); !r)
+      return r;
+  if (!(options.gpu_memory_fraction > 0 && options.gpu_memory_fraction <= 1))
+    return refused("gpu_memory_fraction", "must be above 0 and at most 1");
+  if (config.head_dim % 2 != 0 || config.head_dim > max_head_dim)
+    return error(Errc::unsupported,
+                 "head_dim is " + std::to_string(config.head_dim) +
+                     "; CUDA devices take even ones up to " + std::to_string(max_head_dim),
+                 "head_dim");
+  return {};
+}
+
+Result<void> check_device(const DeviceProperties& device) {
+  if (device.compute_major >= 8) return {};
+  return error(Errc::unsupported,
+               device.name + " has compute capability " + std::to_string(device.compute_major) +
+                   "." + std::to_string(device.compute_minor) +
+                   "; the kernels need 8.0 or newer (A100, RTX 30 and later)",
+               "device");
+}
+
+/// Cosines and sines of every position, as the host computes them.
+std::vector<float> angle_table(const model::ModelConfig& config, std::int64_t context) {
+  const auto frequencies = config.rope_inverse_frequencies();
+  const auto half = frequencies.size();
+  std::vector<float> angles(static_cast<std::size_t>(context) * 2 * half);
+  for (std::int64_t position = 0; position < context; ++position) {
+    auto* row = angles.data() + static_cast<std::size_t>(position) * 2 * half;
+    for (std::size_t i = 0; i < half; ++i) {
+      const auto angle = static_cast<double>(static_cast<float>(position) * frequencies[i]);
+      row[i] = static_cast<float>(std::cos(angle));
+      row[half + i] = static_cast<float>(std::sin(angle));
+    }
+  }
+  return angles;
+}
+
+/// Puts a backend together, one resource after another.
+class Builder {
+ public:
+  Builder(BackendParts parts, const model::Weights& weights, const CudaOptions& options)
+      : weights_(weights),
+        options_(options),
+        shape_(weights.config),
+        capacity_{.rows = options.max_iteration_tokens.value(),
+                  .sequences = options.max_sequences,
+                  .context = options.max_context.is_zero() ? weights.config.max_position
+                                                           : options.max_context.value(),
+                  .extra_items = extra_items_for(parts.driver->properties().multiprocessors,
+                                                 weights.config.num_kv_heads),
+                  .group = shape_.group()},
+        plan_(shape_, capacity_) {
+    made_.parts = std::move(parts);
+  }
+
+  Result<std::unique_ptr<Backend>> build() {
+    for (const auto step : {&Builder::make_memory, &Builder::upload_angles, &Builder::make_pool,
+                            &Builder::prepare_forward, &Builder::capture_graphs})
+      if (auto r = (this->*step)(); !r) return r.error();
+    auto limits = limits_of();
+    return std::unique_ptr<Backend>(
+        std::make_unique<CudaBackend>(std::move(made_), std::move(limits), shape_, capacity_,
+                                      *forward_, workspace_, options_.layers_per_segment));
+  }
+
+ private:
+  Driver& driver() { return *made_.parts.driver; }
+  Stream stream() const { return made_.stream.get(); }
+
+  Result<void> make_memory() {
+    if (auto r = driver().make_current(); !r) return r;
+    auto made_stream = make_stream(driver(), StreamPriority::normal);
+    if (!made_stream) return made_stream.error();
+    made_.stream = std::move(*made_stream);
+    if (auto r = check_room(); !r) return r;
+    auto model = DeviceModel::upload(driver(), stream(), weights_);
+    if (!model) return model.error();
+    made_.model = std::make_shared<const DeviceModel>(std::move(*model));
+    auto workspace = DeviceBuffer::make(driver(), plan_.bytes());
+    if (!workspace) return workspace.error();
+    made_.workspace = std::move(*workspace);
+    workspace_ = plan_.carve(made_.workspace.data());
+    for (auto& staging : made_.staging) {
+      auto memory = MappedBuffer::make(driver(), IterationLayout(capacity_).bytes());
+      if (!memory) return memory.error();
+      staging = std::move(*memory);
+    }
+    auto outputs = MappedBuffer::make(
+        driver(), Bytes(capacity_.sequences * static_cast<std::int64_t>(sizeof(SampleOutput))));
+    if (!outputs) return outputs.error();
+    made_.outputs = std::move(*outputs);
+    std::memset(made_.outputs.host(), 0,
+                static_cast<std::size_t>(capacity_.sequences) * sizeof(SampleOutput));
+    return {};
+  }
+
+  /// Better to say what is too large than to report that the driver gave no memory.
+  Result<void> check_room() {
+    const auto memory = driver().memory();
+    if (!memory) return memory.error();
+    const auto weights = DeviceModel::bytes_of(weights_).value();
+    if (weights + plan_.bytes().value() <= memory->free.value()) return {};
+    return error(Errc::invalid_value,
+                 driver().properties().name + " has " + std::to_string(memory->free.value()) +
+                     " bytes free; weights take " + std::to_string(weights) +
+                     " and workspaces for max_iteration_tokens " + std::to_string(capacity_.rows) +
+                     " and max_sequences " + std::to_string(capacity_.sequences) + " take " +
+                     std::to_string(plan_.bytes().value()),
+                 "max_iteration_tokens");
+  }
+
+  Result<void> upload_angles() {
+    const auto angles = angle_table(weights_.config, capacity_.context);
+    if (auto r =
+            driver().copy_to_device(workspace_.angles, angles.data(),
+                                    Bytes(static_cast<std::int64_t>(angles.size() * 4)), stream());
+        !r)
+      return r;
+    // A header without rows, for the passes that are only made to be captured.
+    if (auto r = driver().fill(workspace_.iteration, 0, Bytes(sizeof(IterationHeader)), stream());
+        !r)
+      return r;
+    return driver().synchronize(stream());
+  }
+
+  Result<void> make_pool() {
+    const auto memory = driver().memory();
+    if (!memory) return memory.error();
+    const auto blocks =
+        kv_blocks_for(*memory, options_.gpu_memory_fraction, kv_block_bytes(shape_));
+    if (!blocks) return blocks.error();
+    blocks_ = *blocks;
+    auto pool =
+        DeviceBuffer::make(driver(), Bytes(blocks_.value() * kv_block_bytes(shape_).value()));
+    if (!pool) return pool.error();
+    made_.pool = std::move(*pool);
+    // Padding of heads and keys beyond a sequence's end are multiplied by zero: they must be
+    // finite.
+    return driver().fill(made_.pool.data(), 0, made_.pool.size(), stream());
+  }
+
+  Result<void> prepare_forward() {
+    made_.parts.gemm->set_workspace(workspace_.gemm, Bytes(gemm_workspace_bytes));
+    PassParts pass{.model = made_.model,
+                   .kernels = made_.parts.kernels,
+                   .gemm = made_.parts.gemm.get(),
+                   .workspace = workspace_,
+                   .iteration = IterationLayout(capacity_).view(workspace_.iteration),
+                   .outputs = reinterpret_cast<SampleOutput*>(made_.outputs.device()),
+                   .pool = reinterpret_cast<std::uint16_t*>(made_.pool.data()),
+                   .strides = KvStrides(shape_, blocks_.value()),
+                   .logit_stride = plan_.logit_stride(),
+                   .logit_rows = plan_.logit_rows_at_once(),
+                   .epsilon = static_cast<float>(weights_.config.rms_norm_eps)};
+    forward_.emplace(shape_, pass);
+    return forward_->prepare(bucket_of(capacity_.rows),
+                             std::min(capacity_.sequences, capacity_.rows));
+  }
+
+  Result<void> run_pass(const PassSizes& sizes) {
+    forward_->embed(sizes, stream());
+    if (auto r = forward_->run_layers(0, shape_.layers, sizes, stream()); !r) return r;
+    if (auto r = forward_->sample(sizes, stream()); !r) return r;
+    return driver().launch_errors();
+  }
+
+  /// Once as it is, since the driver loads code at its first launch, which cannot be captured; then
+  /// recorded.
+  Result<void> capture_graphs() {
+    const auto largest = std::min({largest_graph, capacity_.sequences, capacity_.rows});
+    for (const auto bucket : buckets_up_to(largest)) {
+      const auto sizes = PassSizes::of_decodes(bucket, capacity_);
+      if (auto r = run_pass(sizes); !r) return r;
+      if (auto r = driver().synchronize(stream()); !r) return r;
+      if (auto r = driver().begin_capture(stream()); !r) return r;
+      const auto recorded = run_pass(sizes);
+      auto graph = driver().end_capture(stream());  // in any case: the stream must be usable
+      if (!recorded) return recorded.error();
+      if (!graph) return graph.error();
+      made_.graphs.emplace(bucket, OwnedGraph(driver(), *graph));
+    }
+    return {};
+  }
+
+  [[nodiscard]] DeviceLimits limits_of() {
+    const auto context = std::min(capacity_.context, blocks_.value() * kv_block_tokens);
+    return {.device_name = driver().properties().name,
+            .kernels = "paged mma bfloat16, " + made_.parts.gemm->name(),
+            .kv_blocks = blocks_,
+            .max_iteration_tokens = options_.max_iteration_tokens,
+            .max_sequences = options_.max_sequences,
+            .max_context = Tokens(context),
+            .vocab_size = shape_.vocab,
+            .num_layers = static_cast<std::uint32_t>(shape_.layers),
+            .row_quantum = static_cast<std::uint32_t>(row_quantum)};
+  }
+
+  const model::Weights& weights_;
+  const CudaOptions& options_;
+  const ModelShape shape_;
+  const IterationCapacity capacity_;
+  const WorkspacePlan plan_;
+  Resources made_;
+  Workspace workspace_;
+  Blocks blocks_{0};
+  std::optional<DeviceForward> forward_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_backend(BackendParts parts, const model::Weights& weights,
+                                              const CudaOptions& options) {
+  if (auto r = check_ranges(options, weights.config); !r) return r.error();
+  if (auto r = check_device(parts.driver->properties()); !r) return r.error();
+  return Builder(std::move(parts), weights, options).build();
+}
+
+}  // namespace tandem::gpu::cuda

@@ -1,0 +1,55 @@
+// The CUDA device behind the interface of gpu/backend.hpp: the host device's plans, paging and
+// sampling in bf16. One compute stream runs everything in order. Decode iterations of up to 256
+// sequences replay captured graphs; others are launched in groups of layers, of which at most one
+// stands in the queue behind the one that runs: between two of them an offline plan can be stopped.
+// Completion is told by the driver; tokens leave through mapped memory. Nothing waits and nothing
+// is allocated while serving.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "core/result.hpp"
+#include "gpu/backend.hpp"
+#include "gpu/cuda/driver.hpp"
+#include "gpu/cuda/gemm.hpp"
+#include "gpu/cuda/kernels/kernels.hpp"
+#include "model/weights.hpp"
+
+namespace tandem::gpu {
+
+struct CudaOptions {
+  std::uint32_t device_index = 0;
+  /// Of the device's memory: weights, workspaces and KV blocks together.
+  double gpu_memory_fraction = 0.9;
+  std::filesystem::path gemm_tuning_file;  ///< empty: the library's own choice
+  Tokens max_iteration_tokens{2048};
+  std::uint32_t max_sequences = 256;
+  Tokens max_context{0};  ///< 0: the model's; in any case no more than the pool holds
+  /// Safepoint stride of offline-only plans that are no decode graphs.
+  std::uint32_t layers_per_segment = 4;
+};
+
+namespace cuda {
+
+/// What a backend is made of. The kernels belong to the driver's device.
+struct BackendParts {
+  std::unique_ptr<Driver> driver;
+  const KernelTable* kernels = nullptr;
+  std::unique_ptr<Gemm> gemm;
+};
+
+/// Uploads the weights, divides the memory, prepares products and captures graphs. Errors name the
+/// option and what is allowed.
+Result<std::unique_ptr<Backend>> make_backend(BackendParts parts, const model::Weights& weights,
+                                              const CudaOptions& options);
+
+}  // namespace cuda
+
+/// On a device of this machine. Fails by the name of what is missing: the toolkit when this program
+/// was built, a driver, a device, cuBLAS.
+Result<std::unique_ptr<Backend>> make_cuda_backend(const model::Weights& weights,
+                                                   const CudaOptions& options);
+
+}  // namespace tandem::gpu
