@@ -60,6 +60,7 @@ class CudaBackend final : public Backend {
 
   ~CudaBackend() override {
     // What still runs writes to memory that is about to go; a failure was reported already.
+    static_cast<void>(driver_.make_current());
     static_cast<void>(driver_.synchronize(stream_));
   }
 

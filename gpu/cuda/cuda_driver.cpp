@@ -120,8 +120,8 @@ class CudaDriver final : public Driver {
 
   Result<Event> create_event() override {
     cudaEvent_t event = nullptr;
-    if (auto r = judge(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
-                       "creating an event");
+    if (auto r =
+            judge(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "creating an event");
         !r)
       return r.error();
     return reinterpret_cast<Event>(event);
@@ -191,11 +191,12 @@ class CudaDriver final : public Driver {
     if (status == cudaSuccess) return {};
     const bool sticky = is_sticky(status);
     if (sticky) lost_ = status;
-    return error(Errc::device_failed,
-                 std::string("CUDA, ") + doing + ": " + cudaGetErrorString(status) + " (" +
-                     cudaGetErrorName(status) + ")" +
-                     (sticky ? "; the device is lost to this process, which must be restarted" : ""),
-                 "device");
+    return error(
+        Errc::device_failed,
+        std::string("CUDA, ") + doing + ": " + cudaGetErrorString(status) + " (" +
+            cudaGetErrorName(status) + ")" +
+            (sticky ? "; the device is lost to this process, which must be restarted" : ""),
+        "device");
   }
 
   Result<cudaEvent_t> take_event();
@@ -209,7 +210,7 @@ class CudaDriver final : public Driver {
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
-  std::deque<Waiting> waiting_;             ///< in the order in which they were asked for
+  std::deque<Waiting> waiting_;  ///< in the order in which they were asked for
   std::vector<cudaEvent_t> spare_events_;
   std::thread waiter_;  ///< last: it uses all the others
 };
@@ -224,8 +225,9 @@ Result<cudaEvent_t> CudaDriver::take_event() {
     }
   }
   cudaEvent_t event = nullptr;
-  if (auto r = judge(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync),
-                     "creating an event");
+  if (auto r =
+          judge(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync),
+                "creating an event");
       !r)
     return r.error();
   return event;
@@ -282,10 +284,10 @@ Result<std::unique_ptr<Driver>> open_driver(std::uint32_t index) {
   if (!devices) return devices.error();
   if (index >= devices->size())
     return error(Errc::unsupported,
-                 devices->empty() ? std::string("no NVIDIA device was found")
-                                  : "device_index is " + std::to_string(index) +
-                                        "; this machine has devices 0 to " +
-                                        std::to_string(devices->size() - 1),
+                 devices->empty()
+                     ? std::string("no NVIDIA device was found")
+                     : "device_index is " + std::to_string(index) +
+                           "; this machine has devices 0 to " + std::to_string(devices->size() - 1),
                  devices->empty() ? "device" : "device_index");
   const auto& device = (*devices)[index];
   int multiprocessors = 0;

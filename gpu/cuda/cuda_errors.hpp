@@ -24,8 +24,7 @@ constexpr bool is_sticky(int error) {
     case 721:  // a contained error
     case 999:  // unknown
       return true;
-    default:
-      return false;
+    default: return false;
   }
 }
 
