@@ -5,7 +5,9 @@
 #include <spdlog/spdlog.h>
 #include <string>
 
+#include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/cuda_devices.hpp"
+#include "gpu/host/host_backend.hpp"
 
 namespace tandem::cli {
 namespace {
@@ -62,20 +64,59 @@ Result<LoadedModel> load_model(const config::Config& config) {
   return loaded;
 }
 
-Result<void> choose_device(const config::Config& config) {
-  if (config.device == "cuda")
-    return error(Errc::unsupported,
-                 "device: cuda: serving on CUDA devices is not part of this version; allowed: "
-                 "auto, host",
-                 "device");
-  if (config.device == "host") return {};
+namespace {
+
+Error on_cuda(Error reason) {
+  reason.message = "device: cuda: " + reason.message;
+  return reason;
+}
+
+/// What device: auto goes on without: a missing or unusable device, but not a wrong option.
+bool is_missing_device(const Error& reason) {
+  return reason.code == Errc::unsupported || reason.code == Errc::device_failed;
+}
+
+Result<std::unique_ptr<gpu::Backend>> open_host(const config::Config& config,
+                                                const model::WeightsPtr& weights,
+                                                const std::string& why) {
+  auto backend = gpu::make_host_backend(weights, config.host);
+  if (backend)
+    spdlog::info("device_chosen device=host kernels=\"{}\" kv_blocks={} reason=\"{}\"",
+                 (*backend)->limits().kernels, (*backend)->limits().kv_blocks.value(), why);
+  return backend;
+}
+
+}  // namespace
+
+Result<void> check_device(const config::Config& config) {
+  if (config.device != "cuda") return {};
   const auto devices = gpu::cuda_devices();
-  const auto why = !devices ? devices.error().message
-                   : devices->empty()
-                       ? std::string("no NVIDIA device was found")
-                       : devices->front().name + " is there, but this version does not serve on it";
-  spdlog::info("device_chosen device=host reason=\"{}\"", why);
-  return {};
+  if (!devices) return on_cuda(devices.error());
+  if (devices->empty())
+    return on_cuda(error(Errc::unsupported, "no NVIDIA device was found", "device"));
+  if (config.cuda.device_index < devices->size()) return {};
+  return on_cuda(error(Errc::invalid_value,
+                       "device_index is " + std::to_string(config.cuda.device_index) +
+                           "; this machine has devices 0 to " + std::to_string(devices->size() - 1),
+                       "device_index"));
+}
+
+Result<std::unique_ptr<gpu::Backend>> open_device(const config::Config& config,
+                                                  const model::WeightsPtr& weights) {
+  if (config.device == "host") return open_host(config, weights, "device: host");
+  auto backend = gpu::make_cuda_backend(*weights, config.cuda);
+  if (!backend) {
+    if (config.device == "cuda" || !is_missing_device(backend.error()))
+      return on_cuda(backend.error());
+    return open_host(config, weights, backend.error().message);
+  }
+  const auto& limits = (*backend)->limits();
+  spdlog::info(
+      "device_chosen device=cuda index={} name=\"{}\" attention_and_gemm=\"{}\" kv_blocks={} "
+      "gpu_memory_fraction={}",
+      config.cuda.device_index, limits.device_name, limits.kernels, limits.kv_blocks.value(),
+      config.cuda.gpu_memory_fraction);
+  return backend;
 }
 
 }  // namespace tandem::cli

@@ -5,6 +5,7 @@
 #include "actors/served_model.hpp"
 #include "config/config.hpp"
 #include "core/result.hpp"
+#include "gpu/backend.hpp"
 #include "model/weights.hpp"
 
 namespace tandem::cli {
@@ -16,7 +17,10 @@ struct LoadedModel {
 };
 
 Result<LoadedModel> load_model(const config::Config& config);
-/// The one line about where the model runs, and why not elsewhere.
-Result<void> choose_device(const config::Config& config);
+/// Can the device that the configuration names be there at all? Before a model is loaded for it.
+Result<void> check_device(const config::Config& config);
+/// The device, with the model on it, and one line about which it is and why not another.
+Result<std::unique_ptr<gpu::Backend>> open_device(const config::Config& config,
+                                                  const model::WeightsPtr& weights);
 
 }  // namespace tandem::cli

@@ -17,7 +17,6 @@
 #include "cli/profile_slo.hpp"
 #include "cli/profile_sweep.hpp"
 #include "config/profile_file.hpp"
-#include "gpu/host/host_backend.hpp"
 #include "policy/latency_learner.hpp"
 
 namespace tandem::cli {
@@ -129,10 +128,10 @@ int profile(const ProfileArguments& arguments) {
                   exit_usage);
   if (auto checked = check_slo_arguments(arguments, config); !checked)
     return failed(checked.error(), exit_usage);
-  if (const auto device = choose_device(config); !device) return failed(device.error(), exit_usage);
+  if (const auto device = check_device(config); !device) return failed(device.error(), exit_usage);
   auto model = load_model(config);
   if (!model) return failed(model.error(), exit_usage);
-  auto backend = gpu::make_host_backend(model->weights, config.host);
+  auto backend = open_device(config, model->weights);
   if (!backend) return failed(backend.error(), exit_usage);
   model->weights.reset();
 

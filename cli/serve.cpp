@@ -242,7 +242,7 @@ int serve(const ServeArguments& arguments) {
   StopRequest stop;
   start_logging(config.log);
   for (const auto& warning : loaded->warnings) spdlog::warn("config_note text=\"{}\"", warning);
-  if (const auto device = choose_device(config); !device)
+  if (const auto device = check_device(config); !device)
     return start_failed(device.error(), exit_usage);
   auto model = load_model(config);
   if (!model) return start_failed(model.error(), exit_usage);
@@ -254,7 +254,7 @@ int serve(const ServeArguments& arguments) {
     return exit_ok;
   }
   raise_file_limit(config.server.max_connections);
-  auto backend = gpu::make_host_backend(model->weights, config.host);
+  auto backend = open_device(config, model->weights);
   if (!backend) return start_failed(backend.error(), exit_usage);
   Service service(config, stop);
   return service.run(std::move(*model), std::move(*backend), arguments.port_file, began);

@@ -27,7 +27,7 @@ int version() {
 #endif
   );
   std::printf("cuda      %s\n", gpu::cuda_compiled()
-                                    ? "toolkit compiled in; this version serves on the host alone"
+                                    ? "kernels compiled in"
                                     : "not compiled in");
   std::printf("kernels   %s\n", kernels.c_str());
   std::printf("sqlite    %s\n", store::Store::sqlite_version().c_str());

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "actors/runtime.hpp"
+#include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/host/host_backend.hpp"
 #include "net/server.hpp"
 
@@ -35,6 +36,7 @@ struct Config {
   std::uint64_t seed = 0;            ///< of dummy weights
   std::string device = "auto";       ///< auto | host | cuda
   gpu::HostOptions host;
+  gpu::CudaOptions cuda;
   RuntimeOptions
       runtime;  ///< slo.objectives and learner.form are set by load() from the texts below
   ObjectiveTexts slo;

@@ -43,20 +43,30 @@ std::vector<Key> model_keys() {
 std::vector<Key> device_keys() {
   return {
       one_of("device", {"auto", "host", "cuda"}, TANDEM_FIELD(device),
-             "Where the model runs. auto takes the best device that this version can serve on and "
-             "says which; cuda is refused, since this version serves on the host alone."),
+             "Where the model runs. auto takes an NVIDIA device if there is one that can be used, "
+             "else the host, and says why; cuda starts on an NVIDIA device or not at all."),
+      integer("device_index", 0, 255, TANDEM_FIELD(cuda.device_index),
+              "Which NVIDIA device, as CUDA counts them (CUDA_VISIBLE_DEVICES applies)."),
+      number("gpu_memory_fraction", 0.05, 1.0, TANDEM_FIELD(cuda.gpu_memory_fraction),
+             "Share of the NVIDIA device's memory that weights, workspaces and KV cache take "
+             "together; the KV cache gets what the others leave of it."),
+      path("gemm_tuning_file", TANDEM_FIELD(cuda.gemm_tuning_file),
+           "What gpu_check gemm-tune measured on this device and cuBLAS version. Empty: cuBLAS "
+           "chooses its algorithms itself."),
       integer("threads", 0, 1024, TANDEM_FIELD(host.threads),
               "Threads of the host device. 0: one per core. Fewer leave room for neighbours."),
       one_of("kernels", {"auto", "amx_bf16", "avx512_bf16", "avx512", "avx2", "portable"},
              TANDEM_FIELD(host.kernels),
              "Instruction set of the host device. auto takes the best of this CPU; the others are "
              "for comparisons."),
-      one_of("dtype", {"auto", "float32", "bfloat16"}, TANDEM_FIELD(host.dtype),
-             "Of packed weights and KV cache. auto: float32 for small models that are stored so, "
-             "and for "
-             "the portable kernels; else bfloat16, which takes half the memory."),
+      one_of(
+          "dtype", {"auto", "float32", "bfloat16"}, TANDEM_FIELD(host.dtype),
+          "Of packed weights and KV cache on the host device. auto: float32 for small models that "
+          "are stored so, and for the portable kernels; else bfloat16, which takes half the "
+          "memory and is all that NVIDIA devices compute in."),
       bytes("kv_cache_bytes", 1LL << 20, 1LL << 46, TANDEM_FIELD(host.kv_cache_bytes),
-            "Memory of the KV cache, allocated at start. More lets more and longer requests run "
+            "Memory of the host device's KV cache, allocated at start. More lets more and longer "
+            "requests run "
             "together and keeps more prefixes."),
       integer("layers_per_segment", 1, 1024, TANDEM_FIELD(host.layers_per_segment),
               "Layers between two safepoints of an iteration that carries offline work alone. "

@@ -236,6 +236,10 @@ Result<Loaded> load(const Sources& sources) {
         config.latency_model == "hygen" ? policy::LatencyForm::hygen : policy::LatencyForm::context;
   config.host.max_iteration_tokens = config.runtime.scheduler.max_iteration_tokens;
   config.host.max_sequences = config.runtime.scheduler.max_sequences;
+  config.cuda.max_iteration_tokens = config.host.max_iteration_tokens;
+  config.cuda.max_sequences = config.host.max_sequences;
+  config.cuda.max_context = config.host.max_context;
+  config.cuda.layers_per_segment = config.host.layers_per_segment;
   return std::move(loader.result);
 }
 

@@ -1,5 +1,4 @@
-// Which NVIDIA devices this process could use. The CUDA backend itself is not part of this version;
-// this is what lets `device: auto` say in one line why it serves on the host.
+// Which NVIDIA devices this process could use, or why none.
 #pragma once
 
 #include <string>

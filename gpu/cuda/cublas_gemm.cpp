@@ -149,8 +149,8 @@ class OpenedCublas final : public CublasGemm {
 
   [[nodiscard]] std::uint64_t library_version() const override { return lt_.cublasLtGetVersion(); }
   [[nodiscard]] std::string name() const override {
-    return "cuBLASLt " + std::to_string(library_version()) +
-           (tuning_.choices.empty() ? "" : " tuned");
+    return "cublaslt_" + std::to_string(library_version()) +
+           (tuning_.choices.empty() ? "" : "_tuned");
   }
   void set_workspace(std::byte* memory, Bytes size) override {
     workspace_ = memory;
@@ -249,8 +249,7 @@ class OpenedCublas final : public CublasGemm {
     return made;
   }
 
-  Result<std::vector<TunedGemm>> ask_heuristic(const Description& description,
-                                               std::size_t count) {
+  Result<std::vector<TunedGemm>> ask_heuristic(const Description& description, std::size_t count) {
     cublas::Handle handle = nullptr;
     if (auto r = judge(lt_.cublasLtMatmulPreferenceCreate(&handle), "asking for algorithms"); !r)
       return r.error();

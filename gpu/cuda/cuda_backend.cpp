@@ -465,7 +465,7 @@ class Builder {
   [[nodiscard]] DeviceLimits limits_of() {
     const auto context = std::min(capacity_.context, blocks_.value() * kv_block_tokens);
     return {.device_name = driver().properties().name,
-            .kernels = "paged mma bfloat16, " + made_.parts.gemm->name(),
+            .kernels = "paged_mma+" + made_.parts.gemm->name() + " bfloat16",
             .kv_blocks = blocks_,
             .max_iteration_tokens = options_.max_iteration_tokens,
             .max_sequences = options_.max_sequences,

@@ -36,7 +36,7 @@ struct GemmOperands {
 class Gemm {
  public:
   virtual ~Gemm() = default;
-  /// For the log: the library and its version.
+  /// For the log: the library and its version, one word.
   [[nodiscard]] virtual std::string name() const = 0;
   /// Device memory that the products may use while they run; before anything is prepared.
   virtual void set_workspace(std::byte* memory, Bytes size) = 0;

@@ -88,10 +88,22 @@ TEST_CASE("the command line goes before the environment, the environment before 
   CHECK(result->origins.count("host") == 0);
 }
 
-TEST_CASE("the host device's rows and slots are the scheduler's") {
-  const auto loaded = Given("model: m\nmax_iteration_tokens: 96\nmax_sequences: 7\n").loaded();
+TEST_CASE("a device's rows and slots are the scheduler's, on the host and on CUDA") {
+  const auto loaded = Given(
+                          "model: m\nmax_iteration_tokens: 96\nmax_sequences: 7\nmax_context: "
+                          "50\nlayers_per_segment: 3\n")
+                          .loaded();
   CHECK(loaded.host.max_iteration_tokens == Tokens(96));
   CHECK(loaded.host.max_sequences == 7);
+  CHECK(loaded.cuda.max_iteration_tokens == Tokens(96));
+  CHECK(loaded.cuda.max_sequences == 7);
+  CHECK(loaded.cuda.max_context == Tokens(50));
+  CHECK(loaded.cuda.layers_per_segment == 3);
+}
+
+TEST_CASE("the share of a GPU's memory is above nothing and at most all") {
+  CHECK(Given("model: m\ngpu_memory_fraction: 0.5\n").loaded().cuda.gpu_memory_fraction == 0.5);
+  CHECK(Given("model: m\ndevice_index: 3\n").loaded().cuda.device_index == 3);
 }
 
 TEST_CASE("paths in a file are relative to its folder, others are left as they are") {
@@ -124,6 +136,8 @@ TEST_CASE("a wrong file is refused with its line, the key, the value and what is
       Row{"port: 1\nport: 2\n", ":2: ", {"port: is set twice"}},
       Row{"insecure: yes\n", ":1: ", {"insecure: 'yes'", "true or false"}},
       Row{"device: gpu\n", ":1: ", {"device: 'gpu'", "auto | host | cuda"}},
+      Row{"gpu_memory_fraction: 1.01\n", ":1: ", {"gpu_memory_fraction: '1.01'", "0.05 .. 1"}},
+      Row{"device_index: 256\n", ":1: ", {"device_index: '256'", "0 .. 255"}},
       Row{"kv_cache_bytes: 256 megs\n", ":1: ", {"'256 megs'", "KiB, MiB, GiB"}},
       Row{"kv_cache_bytes: 1KiB\n", ":1: ", {"'1KiB'", "a size in 1MiB .. "}},
       Row{"drain_timeout_seconds: 30s\n", ":1: ", {"'30s'", "seconds in 0 .. 86400"}},

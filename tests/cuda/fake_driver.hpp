@@ -113,7 +113,7 @@ class FakeDriver final : public gpu::cuda::Driver {
 /// Products written out, queued on the emulated stream. Refuses shapes that were not prepared.
 class FakeGemm final : public gpu::cuda::Gemm {
  public:
-  [[nodiscard]] std::string name() const override { return "written out"; }
+  [[nodiscard]] std::string name() const override { return "written_out"; }
   void set_workspace(std::byte*, Bytes) override {}
   Result<void> prepare(const gpu::cuda::GemmKey& key, std::int64_t out_stride) override {
     prepared[key] = out_stride;

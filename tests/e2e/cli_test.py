@@ -84,7 +84,9 @@ def test_usage():
         env={"TANDEM_MAX_SEQUENCES": "many"},
     )
     expect(["serve", "--model", "m", "--host", "0.0.0.0"], USAGE, "insecure: true", "api_key_file")
-    expect(["serve", "--model", DEMO_MODEL, "--device", "cuda"], USAGE, "not part of this version")
+    if not shutil.which("nvidia-smi"):
+        _, said = expect(["serve", "--model", DEMO_MODEL, "--device", "cuda"], USAGE, "device: cuda: ")
+        assert "no NVIDIA driver" in said or "without the CUDA toolkit" in said, said
     expect(
         ["serve", "--config", "/nonexistent/tandem.yaml"],
         USAGE,
