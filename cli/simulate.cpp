@@ -284,9 +284,12 @@ int simulate(const SimulateArguments& arguments) {
   // Actors log what the faults of a run do to them; the report and --log tell of it.
   spdlog::set_level(spdlog::level::off);
   interrupted = false;
-  const auto previous = std::signal(SIGINT, [](int) { interrupted = true; });
+  // Either way out is an orderly one: full mode has a folder to remove.
+  const auto interrupt = [](int) { interrupted = true; };
+  const auto on_int = std::signal(SIGINT, interrupt), on_term = std::signal(SIGTERM, interrupt);
   const auto ran = run_all(arguments, *plan);
-  std::signal(SIGINT, previous);
+  std::signal(SIGINT, on_int);
+  std::signal(SIGTERM, on_term);
   if (!ran) {
     print_error(ran.error().message);
     return exit_usage;
