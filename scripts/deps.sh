@@ -49,7 +49,7 @@ programs=(g++:build-essential make:build-essential cmake:cmake ninja:ninja-build
 libraries=("${boost:-libboost-dev}" libcaf-dev libspdlog-dev libfmt-dev catch2 libyaml-cpp-dev
   libcli11-dev prometheus-cpp-dev libsqlite3-dev libpcre2-dev libicu-dev libsentencepiece-dev
   libssl-dev)
-((tests)) && programs+=(node:nodejs npm:npm)
+((tests)) && programs+=(node:nodejs npm:npm patchelf:patchelf)
 if ((fuzz)); then
   programs+=(clang++-14:clang-14)
   libraries+=(libclang-rt-14-dev)  # libFuzzer, AddressSanitizer and UBSan

@@ -1,0 +1,118 @@
+// What gpu_check works on: a device through its driver, the kernels, the products, and backends
+// made of them. Tests give it the fake device instead, so that the checks themselves are checked.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/gpu_check/report.hpp"
+#include "gpu/backend.hpp"
+#include "gpu/cuda/cuda_backend.hpp"
+#include "gpu/cuda/driver.hpp"
+#include "gpu/cuda/gemm.hpp"
+#include "gpu/cuda/kernels/kernels.hpp"
+#include "gpu/cuda/resources.hpp"
+
+namespace tandem::gpu_check {
+
+/// A check cannot go on without its device: the program ends with the reason.
+[[noreturn]] inline void stop(const Error& reason) {
+  std::fprintf(stderr, "gpu_check: error: %s\n", reason.message.c_str());
+  std::exit(1);
+}
+template <class T>
+T must(Result<T> result) {
+  if (!result) stop(result.error());
+  return std::move(*result);
+}
+inline void must(Result<void> result) {
+  if (!result) stop(result.error());
+}
+
+struct Lab {
+  gpu::cuda::Driver* driver = nullptr;
+  const gpu::cuda::KernelTable* kernels = nullptr;
+  gpu::cuda::Gemm* gemm = nullptr;
+  gpu::cuda::Stream stream = nullptr;
+  std::function<Result<std::unique_ptr<gpu::Backend>>(const model::Weights&,
+                                                      const gpu::CudaOptions&)>
+      make_backend;
+  /// Lets queued work of a backend happen; a real device needs nothing for it.
+  std::function<void()> pump = [] {};
+  /// Sizes of measurements: 1 on a device, smaller where it is emulated.
+  double scale = 1;
+
+  void finish() const {
+    must(driver->launch_errors());
+    must(driver->synchronize(stream));
+  }
+};
+
+/// Device memory of `count` elements, poisoned with ones in every bit (NaN, or -1).
+template <class T>
+class DeviceArray {
+ public:
+  DeviceArray(const Lab& lab, std::size_t count)
+      : lab_(lab),
+        count_(count),
+        memory_(must(gpu::cuda::DeviceBuffer::make(*lab.driver, bytes()))) {
+    must(lab.driver->fill(memory_.data(), 0xFF, bytes(), lab.stream));
+  }
+  DeviceArray(const Lab& lab, const std::vector<T>& values) : DeviceArray(lab, values.size()) {
+    must(lab.driver->copy_to_device(memory_.data(), values.data(), bytes(), lab.stream));
+    must(lab.driver->synchronize(lab.stream));
+  }
+  [[nodiscard]] T* data() const { return reinterpret_cast<T*>(memory_.data()); }
+  [[nodiscard]] std::vector<T> read() const {
+    std::vector<T> values(count_);
+    must(lab_.driver->copy_to_host(values.data(), memory_.data(), bytes(), lab_.stream));
+    lab_.finish();
+    return values;
+  }
+
+ private:
+  [[nodiscard]] Bytes bytes() const { return Bytes(static_cast<std::int64_t>(count_ * sizeof(T))); }
+  const Lab& lab_;
+  std::size_t count_;
+  gpu::cuda::DeviceBuffer memory_;
+};
+
+/// Seconds of one `work`, which queues on the lab's stream: the mean of `times`, after one more.
+template <class Work>
+double seconds_of(const Lab& lab, int times, const Work& work) {
+  work();
+  lab.finish();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < times; ++i) work();
+  lab.finish();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
+}
+
+// ---- the checks --------------------------------------------------------------------------------
+
+void check_row_kernels(const Lab& lab, Report& report);
+void check_attention(const Lab& lab, Report& report);
+void check_draws(const Lab& lab, Report& report);
+void check_products(const Lab& lab, Report& report);
+void check_models(const Lab& lab, Report& report);
+void measure_attention(const Lab& lab, Report& report);
+void measure_copies(const Lab& lab, Report& report);
+/// Of the model that figures are given for.
+struct ModelSize {
+  model::ModelConfig config;
+  gpu::CudaOptions options;
+  std::string name;
+};
+void measure_decode(const Lab& lab, const ModelSize& size, Report& report);
+void measure_prefill(const Lab& lab, const ModelSize& size, Report& report);
+void measure_graphs(const Lab& lab, const ModelSize& size, Report& report);
+void measure_preemption(const Lab& lab, const ModelSize& size, Report& report);
+
+}  // namespace tandem::gpu_check

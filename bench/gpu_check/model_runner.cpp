@@ -1,0 +1,95 @@
+// See model_runner.hpp.
+#include "bench/gpu_check/model_runner.hpp"
+
+#include <future>
+
+namespace tandem::gpu_check {
+
+ModelRunner::ModelRunner(const Lab& lab, const model::Weights& weights,
+                         const gpu::CudaOptions& options)
+    : lab_(lab), backend_(must(lab.make_backend(weights, options))) {}
+
+void ModelRunner::make_sequences(std::size_t count, std::int64_t most_tokens,
+                                 RequestClass request_class, const SamplingParams& sampling) {
+  const auto blocks_each = blocks_for(Tokens(most_tokens)).value();
+  if (blocks_each * static_cast<std::int64_t>(count) > backend_->limits().kv_blocks.value())
+    stop(error(Errc::too_large,
+               std::to_string(count) + " sequences of " + std::to_string(most_tokens) +
+                   " tokens need more KV blocks "
+                   "than the " +
+                   std::to_string(backend_->limits().kv_blocks.value()) + " there are"));
+  request_class_ = request_class;
+  bindings_.clear();
+  tables_.clear();
+  contexts_.assign(count, 0);
+  last_.assign(count, 1);
+  for (std::size_t i = 0; i < count; ++i) {
+    auto request = std::make_shared<Request>();
+    request->id = RequestId(i + 1);
+    request->request_class = request_class;
+    request->prompt = {1};
+    request->sampling = sampling;
+    bindings_.push_back({SlotId(static_cast<std::uint32_t>(i)), request, {}});
+    BlockTable table;
+    for (std::int64_t b = 0; b < blocks_each; ++b)
+      table.push_back(
+          BlockId(static_cast<std::uint32_t>(static_cast<std::int64_t>(i) * blocks_each + b)));
+    tables_.push_back(std::make_shared<const BlockTable>(std::move(table)));
+  }
+}
+
+Slice ModelRunner::slice_of(std::size_t sequence, std::uint32_t tokens) const {
+  return {.id = RequestId(sequence + 1),
+          .slot = SlotId(static_cast<std::uint32_t>(sequence)),
+          .request_class = request_class_,
+          .samples = true,
+          .context = contexts_[sequence],
+          .num_tokens = tokens,
+          .blocks = tables_[sequence]};
+}
+
+PlanPtr ModelRunner::prefill_plan(const std::vector<std::vector<TokenId>>& chunks) {
+  auto plan = std::make_shared<Plan>();
+  plan->id = IterationId(next_id_++);
+  plan->bindings = std::exchange(bindings_, {});
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    if (chunks[i].empty()) continue;
+    auto slice = slice_of(i, static_cast<std::uint32_t>(chunks[i].size()));
+    slice.tokens = {static_cast<std::uint32_t>(plan->token_ids.size()), slice.num_tokens};
+    plan->token_ids.insert(plan->token_ids.end(), chunks[i].begin(), chunks[i].end());
+    plan->slices.push_back(std::move(slice));
+  }
+  return plan;
+}
+
+std::vector<Sample> ModelRunner::prefill(const std::vector<std::vector<TokenId>>& chunks) {
+  return run(prefill_plan(chunks));
+}
+
+std::vector<Sample> ModelRunner::decode() {
+  std::vector<std::vector<TokenId>> chunks;
+  for (const auto token : last_) chunks.push_back({token});
+  return run(prefill_plan(chunks));
+}
+
+void ModelRunner::pretend_context(std::int64_t context) {
+  for (auto& one : contexts_) one = static_cast<std::uint32_t>(context);
+}
+
+void ModelRunner::run_segment(const PlanPtr& plan, std::uint32_t index) {
+  std::promise<Result<void>> done;
+  auto result = done.get_future();
+  backend_->start_segment(plan, index, [&done](Result<void> r) { done.set_value(std::move(r)); });
+  lab_.pump();
+  must(result.get());
+}
+
+std::vector<Sample> ModelRunner::run(const PlanPtr& plan) {
+  for (std::uint32_t s = 0; s < backend_->num_segments(*plan); ++s) run_segment(plan, s);
+  auto samples = must(backend_->collect(*plan));
+  for (const auto& slice : plan->slices) contexts_[raw(slice.slot)] += slice.num_tokens;
+  for (const auto& sample : samples) last_[raw(plan->slices[sample.slice].slot)] = sample.token;
+  return samples;
+}
+
+}  // namespace tandem::gpu_check

@@ -1,0 +1,110 @@
+// gpu_check's own checks on the emulated device: they pass on kernels that are right, and a wrong
+// result is noticed.
+#include <catch2/catch.hpp>
+
+#include "bench/gpu_check/lab.hpp"
+#include "tests/cuda/emulated_kernels.hpp"
+#include "tests/cuda/fake_driver.hpp"
+
+using namespace tandem;
+
+namespace {
+
+struct FakeLab {
+  FakeLab() {
+    driver.memory_info = {Bytes(512 << 20), Bytes(512 << 20)};
+    stream = gpu_check::must(gpu::cuda::make_stream(driver, gpu::cuda::StreamPriority::normal));
+    lab = {.driver = &driver,
+           .kernels = &tests::emulated_kernels(),
+           .gemm = &gemm,
+           .stream = stream.get(),
+           .scale = 1.0 / 256};
+    lab.make_backend = [this](const model::Weights& weights, const gpu::CudaOptions& options) {
+      auto own = std::make_unique<tests::FakeDriver>();
+      own->memory_info = {Bytes(100 << 20), Bytes(100 << 20)};
+      running = own.get();
+      return gpu::cuda::make_backend(
+          {std::move(own), &tests::emulated_kernels(), std::make_unique<tests::FakeGemm>()},
+          weights, options);
+    };
+    lab.pump = [this] { running->run_all(); };
+  }
+
+  tests::FakeDriver driver;
+  tests::FakeGemm gemm;
+  tests::FakeDriver* running = nullptr;
+  gpu::cuda::OwnedStream stream;
+  gpu_check::Lab lab;
+  gpu_check::Report report;
+};
+
+}  // namespace
+
+TEST_CASE("gpu_check's checks of kernels and products pass on the emulated device") {
+  FakeLab fake;
+  gpu_check::check_row_kernels(fake.lab, fake.report);
+  gpu_check::check_products(fake.lab, fake.report);
+  gpu_check::check_draws(fake.lab, fake.report);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 18 + 27 + 16);
+}
+
+TEST_CASE("gpu_check's checks of attention pass on the emulated device") {
+  FakeLab fake;
+  gpu_check::check_attention(fake.lab, fake.report);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 4 * 3 * 4);
+}
+
+TEST_CASE("gpu_check's measurements run, and copies arrive") {
+  FakeLab fake;
+  gpu_check::measure_attention(fake.lab, fake.report);
+  gpu_check::measure_copies(fake.lab, fake.report);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 1);
+}
+
+TEST_CASE("gpu_check notices a kernel that is wrong") {
+  FakeLab fake;
+  auto wrong = tests::emulated_kernels();
+  wrong.norm = [](const gpu::cuda::NormArgs& args, std::int64_t rows, gpu::cuda::Stream stream) {
+    auto changed = args;
+    changed.epsilon = 0.5F;
+    tests::emulated_kernels().norm(changed, rows, stream);
+  };
+  fake.lab.kernels = &wrong;
+  gpu_check::check_row_kernels(fake.lab, fake.report);
+  CHECK(fake.report.failed() == 9);
+  CHECK(fake.report.table().find("FAILED") != std::string::npos);
+  CHECK(fake.report.json().find("\"passed\": false") != std::string::npos);
+}
+
+TEST_CASE("gpu_check's models agree with the reference on the emulated device") {
+  FakeLab fake;
+  gpu_check::check_models(fake.lab, fake.report);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 16);
+}
+
+TEST_CASE("gpu_check's measurements of models run on the emulated device") {
+  FakeLab fake;
+  model::ModelConfig config;
+  config.vocab_size = 64;
+  config.hidden_size = 32;
+  config.intermediate_size = 32;
+  config.num_layers = 8;
+  config.num_heads = 2;
+  config.num_kv_heads = 1;
+  config.head_dim = 16;
+  config.max_position = 4096;
+  gpu::CudaOptions options;
+  options.max_sequences = 4;
+  const gpu_check::ModelSize size{config, options, "tiny"};
+  gpu_check::measure_graphs(fake.lab, size, fake.report);
+  gpu_check::measure_preemption(fake.lab, size, fake.report);
+  CHECK(fake.report.table().find("preempt") != std::string::npos);
+}
