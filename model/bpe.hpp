@@ -41,6 +41,10 @@ class Bpe final : public WordModel {
 
   /// O(n log n).
   void append(std::string_view word, std::vector<TokenId>& out) const override;
+  [[nodiscard]] bool keeps_unknown() const override {
+    return by_bytes_ || (unknown_.bytes ? all_there(*unknown_.bytes)
+                                        : unknown_.token.has_value() && !unknown_.fuse);
+  }
   [[nodiscard]] std::string_view cut_before() const override { return cut_before_; }
   [[nodiscard]] bool has_symbol(unsigned char byte) const { return byte_tokens_[byte] >= 0; }
 

@@ -1,5 +1,7 @@
 #include "model/normalizer.hpp"
 
+#include <algorithm>
+
 #include "model/utf8.hpp"
 
 namespace tandem::model {
@@ -49,6 +51,14 @@ std::string_view Normalizer::apply(std::string_view text,
     text = buffers.first;
   }
   return text;
+}
+
+bool Normalizer::only_lengthens() const {
+  return std::all_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    const auto* replace = std::get_if<Replace>(&step);
+    return std::holds_alternative<Prepend>(step) ||
+           (replace != nullptr && replace->to.size() >= replace->from.size());
+  });
 }
 
 void append_replaced(std::string_view text, std::string_view from, std::string_view to,

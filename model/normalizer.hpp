@@ -41,6 +41,8 @@ class Normalizer {
     steps_.emplace_back(std::in_place_type<OneStep>, std::move(step));
   }
   [[nodiscard]] bool empty() const { return steps_.empty(); }
+  /// No text has fewer bytes afterwards.
+  [[nodiscard]] bool only_lengthens() const;
 
   /// `text` (well-formed UTF-8) after all steps: itself, or a view into one of the buffers.
   [[nodiscard]] std::string_view apply(std::string_view text,

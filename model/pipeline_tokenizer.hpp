@@ -29,6 +29,7 @@ struct TokenizerParts {
   boost::unordered_flat_map<std::string, TokenId> ids;  ///< by content
   std::vector<TokenId> prefix;                          ///< what add_special puts before
   std::vector<TokenId> suffix;                          ///< and behind
+  std::optional<std::size_t> max_bytes_per_token;       ///< see Tokenizer
 };
 
 /// Text goes through: ill-formed UTF-8 replaced by U+FFFD; added tokens cut out; the rest
@@ -45,6 +46,9 @@ class PipelineTokenizer final : public Tokenizer {
   [[nodiscard]] bool is_special(TokenId id) const override;
   [[nodiscard]] std::optional<TokenId> find(std::string_view content) const override;
   [[nodiscard]] std::size_t vocab_size() const override { return parts_.contents.size(); }
+  [[nodiscard]] std::optional<std::size_t> max_bytes_per_token() const override {
+    return parts_.max_bytes_per_token;
+  }
   [[nodiscard]] std::string_view token_text(TokenId id) const override;
   [[nodiscard]] std::string first_token_text(TokenId id) const override;
   [[nodiscard]] std::string_view token_content(TokenId id) const override;

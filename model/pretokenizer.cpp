@@ -1,5 +1,7 @@
 #include "model/pretokenizer.hpp"
 
+#include <algorithm>
+
 namespace tandem::model {
 namespace {
 
@@ -142,6 +144,13 @@ struct Apply {
 };
 
 }  // namespace
+
+bool Pretokenizer::keeps_text() const {
+  return std::none_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    const auto* split = std::get_if<Split>(&step);
+    return split != nullptr && split->behavior == Behavior::removed;
+  });
+}
 
 void Pretokenizer::cut(std::string_view text, bool at_start, Pieces& pieces) const {
   pieces.text = text;

@@ -58,6 +58,9 @@ class Pretokenizer {
     steps_.emplace_back(std::in_place_type<OneStep>, std::move(step));
   }
 
+  /// No step removes text.
+  [[nodiscard]] bool keeps_text() const;
+
   /// Cuts `text` (well-formed UTF-8, not empty) into `pieces`, none of them empty. `at_start`: the
   /// text begins where the caller's does. Where an expression gives up, the rest of its piece stays
   /// uncut: the tokens still spell the same bytes.

@@ -45,6 +45,11 @@ class Tokenizer {
   /// Id of a token's exact content, e.g. "<|im_end|>".
   [[nodiscard]] virtual std::optional<TokenId> find(std::string_view content) const = 0;
   [[nodiscard]] virtual std::size_t vocab_size() const = 0;
+  /// No token stands for more bytes of a text than this, special ones included: a bound on a text's
+  /// tokens from below. Nothing where text may be left out, shortened, or joined without a bound.
+  [[nodiscard]] virtual std::optional<std::size_t> max_bytes_per_token() const {
+    return std::nullopt;
+  }
 
   /// As token_bytes, special tokens included.
   [[nodiscard]] virtual std::string_view token_text(TokenId id) const { return token_bytes(id); }

@@ -306,7 +306,31 @@ void TokenizerReader::add_added_token(const json::object& object, std::string_vi
 
 // ---- everything together -----------------------------------------------------------------------
 
+/// Before the added tokens are given away.
+void TokenizerReader::set_max_bytes_per_token() {
+  const bool strips = std::any_of(added_.begin(), added_.end(), [](const AddedToken& token) {
+    return token.strip_left || token.strip_right;
+  });
+  if (strips || !parts_.normalizer.only_lengthens() || !parts_.pretokenizer.keeps_text() ||
+      !parts_.model->keeps_unknown()) {
+    return;
+  }
+  std::size_t longest = 4;  // a character that the vocabulary lacks
+  for (const auto& content : parts_.contents) {
+    const auto spelled = byte_level_ ? alphabet().bytes_of(content) : std::nullopt;
+    longest = std::max(longest, spelled ? spelled->size() : content.size());
+  }
+  std::pair<std::string, std::string> buffers;
+  for (const auto& token : added_) {
+    const std::string_view content =
+        token.normalized ? parts_.normalizer.apply(token.content, buffers) : token.content;
+    longest = std::max({longest, token.content.size(), content.size()});
+  }
+  parts_.max_bytes_per_token = longest;
+}
+
 TokenizerParts TokenizerReader::take() {
+  set_max_bytes_per_token();
   std::pair<std::string, std::string> buffers;
   for (AddedToken& token : added_) {
     std::string content = token.content;

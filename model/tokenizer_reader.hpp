@@ -84,6 +84,7 @@ class TokenizerReader {
 
   void read_post_processor(const boost::json::object* processor);
   void read_template(JsonFields& processor);
+  void set_max_bytes_per_token();
   std::vector<TokenId> special_token_ids(JsonFields& processor, std::string_view name);
   void read_decoder(const boost::json::object* decoder);
   void add_decoder(JsonFields& step, const std::string& type);

@@ -29,6 +29,7 @@ class Unigram final : public WordModel {
 
   /// O(n * the longest token).
   void append(std::string_view word, std::vector<TokenId>& out) const override;
+  [[nodiscard]] bool keeps_unknown() const override { return bytes_ && all_there(*bytes_); }
 
  private:
   struct Token {

@@ -63,6 +63,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto id : ids) {
     require(id >= 0 && static_cast<std::size_t>(id) < tokenizer->vocab_size());
   }
+  if (const auto longest = tokenizer->max_bytes_per_token()) {
+    require(ids.size() * *longest >= text.size());
+  }
   const std::string decoded = tokenizer->decode(ids);
   require(tandem::model::is_well_formed(decoded));
   // A metaspace in the text comes back as the space that it stands for.

@@ -270,6 +270,56 @@ TEST_CASE("a text of one huge word is merged in reasonable time") {
   CHECK(tokenizer->decode(tokenizer->encode(digits, false, false)) == digits);
 }
 
+TEST_CASE("no token stands for more bytes than its tokenizer says") {
+  std::size_t bounded = 0;
+  for (const char* name : {"llama3-like", "qwen2-like", "gpt2-like", "llama2-like",
+                           "metaspace-like", "words-like", "unigram-like", "unigram-bytes-like"}) {
+    INFO(name);
+    const auto tokenizer = open_tokenizer(golden_tokenizers / name);
+    const auto longest = tokenizer->max_bytes_per_token();
+    if (!longest) continue;
+    ++bounded;
+    const auto cases =
+        boost::json::parse(tests::read_whole_file(golden_tokenizers / name / "golden.json"));
+    for (const auto& one : cases.as_array()) {
+      const std::string text(one.at("text").as_string());
+      INFO("text: " << text);
+      CHECK(tokenizer->encode(text, false, true).size() * *longest >= text.size());
+    }
+  }
+  CHECK(bounded == 2);  // gpt2-like and llama2-like
+  // The longest word of the vocabulary is what the bound is made of: no more than it must be.
+  const auto demo = open_tokenizer("examples/demo_model/model");
+  CHECK(demo->max_bytes_per_token() == 13);
+}
+
+TEST_CASE("a tokenizer that may lose or join text says nothing about bytes of tokens") {
+  const auto bound_with = [](const std::string& changes) {
+    const auto loaded = parse_tokenizer(
+        R"({"model":{"vocab":{"a":0,"b":1,"ab":2,"<unk>":3},"merges":["a b"])" + changes + "}", "");
+    INFO(changes << (loaded ? "" : loaded.error().message));
+    REQUIRE(loaded.has_value());
+    return (*loaded)->max_bytes_per_token();
+  };
+  const std::string unknown = R"(,"unk_token":"<unk>"})";
+  CHECK(bound_with(unknown) == 5);  // "<unk>" itself, in a text
+  CHECK_FALSE(bound_with("}"));     // what is unknown leaves no trace
+  CHECK_FALSE(bound_with(R"(,"unk_token":"<unk>","fuse_unk":true})"));
+  CHECK_FALSE(bound_with(unknown + R"(,"normalizer":{"type":"NFC"})"));
+  CHECK_FALSE(bound_with(unknown + R"(,"normalizer":{"type":"Strip"})"));
+  CHECK(bound_with(unknown + R"(,"normalizer":{"type":"Prepend","prepend":"a"})") == 5);
+  const std::string replace = R"(,"normalizer":{"type":"Replace","pattern":{"String":)";
+  CHECK(bound_with(unknown + replace + R"("a"},"content":"bb"})") == 5);
+  CHECK_FALSE(bound_with(unknown + replace + R"("aa"},"content":"b"})"));
+  CHECK_FALSE(bound_with(unknown + R"(,"pre_tokenizer":{"type":"WhitespaceSplit"})"));
+  CHECK(bound_with(unknown + R"(,"pre_tokenizer":{"type":"Digits"})") == 5);
+  const std::string added = R"(,"added_tokens":[{"id":4,"content":"<long-token>")";
+  CHECK(bound_with(unknown + added + "}]") == 12);
+  CHECK_FALSE(bound_with(unknown + added + R"(,"lstrip":true}])"));
+  // One that is normalized may be found in a text that is longer than it is.
+  CHECK(bound_with(unknown + replace + R"("-"},"content":"\u2581"})" + added + "}]") == 14);
+}
+
 TEST_CASE("texts made to be slow are encoded in bounded steps") {
   std::string marks = "a";
   for (int i = 0; i < 50'000; ++i) marks += i % 2 == 0 ? "\u0301" : "\u0323";  // out of order
