@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/generate.hpp"
+#include "actors/prepared_call.hpp"
 #include "core/plan.hpp"
 #include "core/request.hpp"
 #include "core/result.hpp"
@@ -31,10 +31,11 @@ struct Nothing {};
 // ---- front -> request intake ----
 /// One call of a client. Answered by Accepted before any of its tokens is emitted.
 struct Submit {
-  GenerateCall call;
+  GenerateCallPtr call;
   std::string tenant;                ///< whose cache namespace and limits; empty: the only one
   std::string request_id;            ///< the caller's X-Request-Id, for logs
   std::uint32_t ignored_fields = 0;  ///< fields of the call that nobody knows, for the metric
+  std::uint64_t ticket = 0;          ///< the sink's own number for it, for Abandon; 0: none
 };
 struct Accepted {
   std::vector<AcceptedChoice> choices;  ///< prompt 0's n choices, prompt 1's n choices, …
@@ -45,6 +46,14 @@ struct Cancel {
 };
 /// Refuse new calls from now on (they get shutting_down); what runs goes on.
 struct Drain {};
+
+// ---- request intake -> encoder ----
+/// Answered by a PreparedCall without ids and arrival.
+struct Prepare {
+  GenerateCallPtr call;
+  std::string tenant;
+  std::uint64_t default_seed = 0;  ///< see prepare()
+};
 
 // ---- request intake, offline queue -> scheduler ----
 struct OfflineItems {
@@ -177,6 +186,7 @@ TANDEM_MESSAGE(Nothing)
 TANDEM_MESSAGE(Accepted)
 TANDEM_MESSAGE(Cancel)
 TANDEM_MESSAGE(Drain)
+TANDEM_MESSAGE(Prepare)
 TANDEM_MESSAGE(OfflineItems)
 TANDEM_MESSAGE(ItemsAvailable)
 TANDEM_MESSAGE(TokensEmitted)

@@ -20,6 +20,7 @@ const Buckets ttft_buckets{0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25
 const Buckets gap_buckets{0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035,
                           0.04,  0.045,  0.05,  0.075,  0.1,  0.15,  0.2,  0.3,   0.4,  0.5,
                           0.75,  1,      2.5,   5,      10,   20,    40,   80};
+const Buckets encode_buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5};
 const Buckets e2e_buckets{0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                           30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680};
 const Buckets iteration_buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
@@ -103,6 +104,13 @@ struct Metrics::State {
   PerClass<prometheus::Histogram> gaps = per_class([this](const Labels& l) -> auto& {
     return histogram("tandem_inter_token_latency_seconds", "Every gap between two tokens, pooled.",
                      gap_buckets, l);
+  });
+  prometheus::Gauge& calls_encoding =
+      gauge("tandem_num_calls_encoding", "Calls that wait for an encoder or are with one.");
+  PerClass<prometheus::Histogram> encode = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_encode_seconds",
+                     "From intake to the end of tokenization, of calls for the encoders.",
+                     encode_buckets, l);
   });
   PerClass<prometheus::Histogram> e2e = per_class([this](const Labels& l) -> auto& {
     return histogram("tandem_e2e_request_latency_seconds", "From intake to the end.", e2e_buckets,
@@ -236,6 +244,12 @@ void Metrics::iteration_budget(double ms) { state_->budget.Set(ms / 1000); }
 void Metrics::admitted(RequestClass c, Tokens prompt) {
   state_->prompt_tokens[index(c)]->Increment(static_cast<double>(prompt.value()));
   state_->prompt_lengths[index(c)]->Observe(static_cast<double>(prompt.value()));
+}
+void Metrics::encoding(std::size_t calls) {
+  state_->calls_encoding.Set(static_cast<double>(calls));
+}
+void Metrics::encoded(RequestClass c, Duration d) {
+  state_->encode[index(c)]->Observe(to_seconds(d));
 }
 void Metrics::call_accepted(std::uint32_t choices, Tokens max_tokens) {
   state_->params_n.Observe(choices);

@@ -40,6 +40,9 @@ class Metrics {
   void latency_model(const policy::LatencyModel& model, bool drifting);
   void iteration_budget(double ms);
   void admitted(RequestClass request_class, Tokens prompt_tokens);
+  /// How many calls wait for an encoder or are with one.
+  void encoding(std::size_t calls);
+  void encoded(RequestClass request_class, Duration since_arrival);
   /// A call as it was taken in: n choices, at most `max_tokens` each (zero: up to the context).
   void call_accepted(std::uint32_t choices, Tokens max_tokens);
   /// Fields of a call that nobody knows. Their names are no labels: they are the caller's.

@@ -37,6 +37,16 @@ Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& pro
   return model.chat_format.render(*model.tokenizer, conversation);
 }
 
+/// No fewer tokens than this can `prompt` become.
+Tokens fewest_tokens(const Prompt& prompt, const ServedModel& model) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt))
+    return Tokens(static_cast<std::int64_t>(ids->size()));
+  const auto* text = std::get_if<std::string>(&prompt);
+  const auto longest = model.tokenizer ? model.tokenizer->max_bytes_per_token() : std::nullopt;
+  if (text == nullptr || !longest) return Tokens(0);
+  return Tokens(static_cast<std::int64_t>((text->size() + *longest - 1) / *longest));
+}
+
 /// How many tokens the call may generate after a prompt of `prompt_tokens`.
 Result<Tokens> resolve_max_tokens(const GenerateCall& call, Tokens prompt_tokens, Tokens context) {
   const auto room = context - prompt_tokens;
@@ -72,13 +82,27 @@ StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens ma
 
 }  // namespace
 
-Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
-                             std::string_view tenant, std::uint64_t default_seed) {
+std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model) {
   if (call.model != model.name)
     return error(
         Errc::model_not_found,
         "the model '" + call.model + "' does not exist; this service has '" + model.name + "'",
         "model");
+  for (const auto& prompt : call.prompts) {
+    const auto fewest = fewest_tokens(prompt, model);
+    if (fewest < model.max_context) continue;
+    return error(Errc::context_length_exceeded,
+                 "this model's maximum context length is " +
+                     std::to_string(model.max_context.value()) +
+                     " tokens, but the prompt alone has at least " + std::to_string(fewest.value()),
+                 "prompt");
+  }
+  return std::nullopt;
+}
+
+Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
+                             std::string_view tenant, std::uint64_t default_seed) {
+  if (auto refusal = refuse_unread(call, model)) return *std::move(refusal);
   const auto cache_namespace = hash_of(call.cache_salt, hash_of(tenant, 0));
   if (auto refusal = check_tools(call, model)) return *std::move(refusal);
   PreparedCall prepared;

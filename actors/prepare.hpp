@@ -3,19 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
+#include "actors/prepared_call.hpp"
 #include "actors/served_model.hpp"
-#include "core/generate.hpp"
-#include "core/request.hpp"
 #include "core/result.hpp"
 
 namespace tandem {
 
-struct PreparedCall {
-  std::vector<Request> requests;            ///< for each prompt its n choices, prompt-major
-  PromptEnd prompt_end = PromptEnd::plain;  ///< of a chat's one prompt
-};
+/// Why `call` need not be tokenized: another model is asked for, or the size of a prompt alone
+/// shows that it is too long. Costs next to nothing.
+std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model);
 
 /// The engine requests of `call`. Ids and arrival are left for the caller to set. `default_seed`
 /// seeds calls that name none; choice i of a call is seeded with seed + i. Errors: model_not_found,

@@ -3,6 +3,7 @@
 //
 //  client ── bridge ──Submit──► RequestIntake ──Admit──► Scheduler ──RunIteration──► Executor
 //              ▲                     ▲ RequestsEnded ───────┤ ▲ └─IterationFinished──────┘
+//              │                     ├─Prepare─► Encoders   │ │
 //              └──TokensEmitted──────┼──────────────────────┤ └── ModelUpdated / BudgetUpdated
 //              │                     │                      ├──IterationMeasured──►
 //              LatencyPredictor └──files, batches──► OfflineQueue ◄─Refill───┤
@@ -46,6 +47,13 @@ struct SubmitTo {
   Submit submit;
   TokenSink sink;
 };
+/// The sink lost interest in a call that was not answered yet: intake drops it if it is not being
+/// worked on, else does not admit it. It is answered by `cancelled`; one that was answered already
+/// is for Cancel.
+struct Abandon {
+  std::uint64_t ticket = 0;
+  TokenSink sink;
+};
 /// The offline queue tells the scheduler where refills come from and where items' tokens go.
 struct AttachQueue;
 /// Predictor and profiler are told whom to publish to; the scheduler, whom to report to.
@@ -67,7 +75,10 @@ using SloProfiler =
     Protocol<void(msg::RequestAdmitted), void(msg::TokensObserved), void(msg::AttachScheduler)>;
 
 using RequestIntake = Protocol<msg::Reply<msg::Accepted>(msg::SubmitTo), void(msg::Cancel),
-                               void(msg::RequestsEnded), void(msg::Drain)>;
+                               void(msg::Abandon), void(msg::RequestsEnded), void(msg::Drain)>;
+
+/// Renders and tokenizes for request intake. A few of them, detached.
+using Encoder = Protocol<msg::Reply<PreparedCall>(msg::Prepare)>;
 
 /// Owns batch jobs and items, in the durable store (store/store.hpp). Detached: it blocks on
 /// SQLite.
@@ -108,6 +119,7 @@ struct AttachObservers {
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AdmitTo)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::SubmitTo)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::Abandon)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AttachQueue)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AttachScheduler)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AttachObservers)

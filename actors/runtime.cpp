@@ -37,6 +37,7 @@ struct Runtime::State {
   LatencyPredictor predictor;
   SloProfiler profiler;
   RequestIntake intake;
+  std::vector<Encoder> encoders;
   OfflineQueue queue;
   Supervisor supervisor;
 
@@ -101,7 +102,9 @@ caf::strong_actor_ptr respawn_profiler(Observers& observers) {
 IntakeOptions intake_options(const RuntimeOptions& options) {
   return {.max_online_requests = options.max_online_requests,
           .max_flex_requests = options.max_flex_requests,
-          .seed = random_key()};
+          .seed = random_key(),
+          .inline_encode_bytes = options.inline_encode_bytes,
+          .max_encode_queue = options.max_encode_queue};
 }
 
 /// start() has looked at the name of the order.
@@ -166,9 +169,13 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
   predictor = parts.predictor ? *parts.predictor
                               : spawn_latency_predictor(system, options.learner, metrics);
   profiler = parts.profiler ? *parts.profiler : spawn_slo_profiler(system, options.slo, metrics);
+  encoders = std::move(parts.encoders);
+  if (encoders.empty() && !parts.intake)
+    for (std::uint32_t i = 0; i < options.encoder_threads; ++i)
+      encoders.push_back(spawn_encoder(system, options.detached, model));
   intake = parts.intake ? *parts.intake
                         : spawn_request_intake(system, options.detached, intake_options(options),
-                                               model, scheduler, metrics);
+                                               model, scheduler, encoders, metrics);
   queue = parts.queue ? *parts.queue
                       : spawn_offline_queue(system, options.detached,
                                             queue_options(options, std::move(parts.unix_clock)),
@@ -182,6 +189,7 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
   watch(strong(scheduler), "scheduler");
   watch(strong(intake), "request_intake");
   watch(strong(queue), "offline_queue");
+  for (const auto& encoder : encoders) watch(strong(encoder), "encoder");
   watch(strong(predictor), "latency_predictor",
         [observers] { return respawn_predictor(*observers); });
   watch(strong(profiler), "slo_profiler", [observers] { return respawn_profiler(*observers); });
@@ -234,6 +242,8 @@ void Runtime::State::send_exits() {
   for (const auto& actor : {strong(intake), strong(queue), strong(scheduler), strong(executor),
                             strong(predictor), strong(profiler)})
     caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
+  for (const auto& encoder : encoders)
+    caf::anon_send_exit(encoder, caf::exit_reason::user_shutdown);
 }
 
 void Runtime::stop() {
@@ -245,6 +255,7 @@ void Runtime::stop() {
     self->wait_for(state.supervisor);
     state.send_exits();
     self->wait_for(state.intake, state.queue, state.scheduler, state.executor);
+    for (const auto& encoder : state.encoders) self->wait_for(encoder);
   } else {
     state.send_exits();  // the test's driver delivers them
   }
@@ -253,6 +264,7 @@ void Runtime::stop() {
   state.predictor = LatencyPredictor();
   state.profiler = SloProfiler();
   state.intake = RequestIntake();
+  state.encoders.clear();
   state.queue = OfflineQueue();
   state.supervisor = Supervisor();
 }

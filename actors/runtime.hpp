@@ -2,8 +2,9 @@
 //
 // Supervision: the death of the latency predictor or the SLO profiler costs estimates only; it is
 // logged and the actor is respawned, at most `max_observer_restarts` times. The death of intake,
-// queue, scheduler or executor ends the runtime: `ready()` turns false, every sink is told that its
-// requests failed where that is still possible, and `on_fatal` is called once with the reason.
+// queue, encoder, scheduler or executor ends the runtime: `ready()` turns false, every sink is told
+// that its requests failed where that is still possible, and `on_fatal` is called once with the
+// reason.
 #pragma once
 
 #include <caf/actor_system.hpp>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "actors/metrics.hpp"
 #include "actors/protocols.hpp"
@@ -38,7 +40,10 @@ struct RuntimeOptions {
   Duration offline_deadline_margin = std::chrono::seconds(60);
   std::uint32_t max_online_requests =
       1024;  ///< calls' choices in the engine at once; above: overloaded
-  std::uint32_t max_flex_requests = 256;  ///< same for synchronous offline (flex) ones
+  std::uint32_t max_flex_requests = 256;     ///< same for synchronous offline (flex) ones
+  std::uint32_t encoder_threads = 2;         ///< render and tokenize long prompts
+  std::uint32_t max_encode_queue = 64;       ///< calls that wait for one of them; above: overloaded
+  std::uint64_t inline_encode_bytes = 4096;  ///< up to so much text intake tokenizes itself
   std::uint32_t max_observer_restarts = 3;
   store::StoreOptions store;
   std::uint32_t max_batch_items = 50000;
@@ -54,6 +59,7 @@ struct RuntimeParts {
   std::optional<LatencyPredictor> predictor;
   std::optional<SloProfiler> profiler;
   std::optional<RequestIntake> intake;
+  std::vector<Encoder> encoders;  ///< for the intake that is spawned; empty: encoder_threads
   std::optional<OfflineQueue> queue;
   policy::PlannerPtr planner;                ///< instead of the one that scheduling_policy names
   std::unique_ptr<gpu::Backend> backend;     ///< for the executor that is spawned

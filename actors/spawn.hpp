@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "actors/engine_status.hpp"
 #include "actors/metrics.hpp"
@@ -31,6 +32,9 @@ struct IntakeOptions {
   std::uint32_t max_online_requests = 1024;
   std::uint32_t max_flex_requests = 256;
   std::uint64_t seed = 0;  ///< where request seeds come from if a call names none
+  /// Calls with more text wait for an encoder; with less, intake tokenizes them itself.
+  std::size_t inline_encode_bytes = 4096;
+  std::uint32_t max_encode_queue = 64;  ///< calls that wait for an encoder
 };
 
 /// Seconds since 1970. Deadlines outlive the process, so they are wall-clock time.
@@ -45,9 +49,12 @@ struct QueueOptions {
   UnixClock unix_clock = system_unix_clock;
 };
 
+/// Without encoders intake tokenizes everything itself.
 RequestIntake spawn_request_intake(caf::actor_system& system, bool detached,
                                    const IntakeOptions& options, ServedModelPtr model,
-                                   Scheduler scheduler, MetricsPtr metrics);
+                                   Scheduler scheduler, std::vector<Encoder> encoders,
+                                   MetricsPtr metrics);
+Encoder spawn_encoder(caf::actor_system& system, bool detached, ServedModelPtr model);
 OfflineQueue spawn_offline_queue(caf::actor_system& system, bool detached,
                                  const QueueOptions& options, std::unique_ptr<store::Store> store,
                                  ServedModelPtr model, Scheduler scheduler, MetricsPtr metrics);

@@ -132,7 +132,8 @@ TokenSink::behavior_type discard(TokenSink::pointer, int) {
 
 RequestIntake::behavior_type ignore_ends(RequestIntake::pointer, int) {
   return {[](const msg::SubmitTo&) { return msg::Reply<msg::Accepted>{msg::Accepted{}}; },
-          [](const msg::Cancel&) {}, [](const msg::RequestsEnded&) {}, [](const msg::Drain&) {}};
+          [](const msg::Cancel&) {}, [](const msg::Abandon&) {}, [](const msg::RequestsEnded&) {},
+          [](const msg::Drain&) {}};
 }
 
 double quantile(std::vector<double> values, double share) {

@@ -117,6 +117,15 @@ std::vector<Key> scheduler_keys() {
               "overloaded, with the time to try again."),
       integer("max_flex_requests", 1, 1 << 20, TANDEM_FIELD(runtime.max_flex_requests),
               "The same for calls with service_tier flex."),
+      integer("encoder_threads", 1, 64, TANDEM_FIELD(runtime.encoder_threads),
+              "Threads that render and tokenize long prompts, one call each, so that short ones "
+              "need not wait for them."),
+      integer("max_encode_queue", 1, 65536, TANDEM_FIELD(runtime.max_encode_queue),
+              "Calls that wait for such a thread; above it calls are refused as overloaded. Each "
+              "holds at most max_body_bytes."),
+      bytes("inline_encode_bytes", 0, 1LL << 20, TANDEM_FIELD(runtime.inline_encode_bytes),
+            "Calls with no more text than this are tokenized where they are taken in, which is "
+            "sooner than to hand them over."),
       integer("max_observer_restarts", 0, 1000, TANDEM_FIELD(runtime.max_observer_restarts),
               "How often a latency predictor or profiler that died is started again before the "
               "service ends. They only estimate; nothing is lost with them."),
@@ -248,8 +257,8 @@ std::vector<Key> process_keys() {
       one_of("log_format", {"text", "json"}, TANDEM_FIELD(log.format),
              "Lines on standard error: for people, or one JSON object each for collectors."),
       integer("actor_threads", 1, 64, TANDEM_FIELD(actor_threads),
-              "Threads that the actors share; executor and offline queue have their own. More "
-              "than a few help nothing."),
+              "Threads that the actors share; executor, offline queue, request intake and each "
+              "encoder have their own. More than a few help nothing."),
       seconds("drain_delay_seconds", 0, 3600000, TANDEM_FIELD(drain_delay),
               "After SIGTERM: how long everything is still served while /readyz fails already, so "
               "that a load balancer can notice. SIGINT (Ctrl-C) does not wait."),

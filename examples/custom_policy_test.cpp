@@ -74,7 +74,7 @@ ServedModelPtr tiny_model() {
 msg::SubmitTo call_with_prompt_of(std::size_t tokens, const TokenSink& sink) {
   GenerateCall call{.model = "tiny", .prompts = {std::vector<TokenId>(tokens, 11)}};
   call.max_tokens = Tokens(3);
-  return {{.call = std::move(call)}, sink};
+  return {{.call = std::make_shared<const GenerateCall>(std::move(call))}, sink};
 }
 
 }  // namespace

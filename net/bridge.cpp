@@ -55,6 +55,7 @@ struct BridgeContext {
 struct Bridge::Hub {
   struct Call {
     TokenListener* listener = nullptr;  ///< null: left before it was accepted
+    bool accepted = false;
     std::vector<RequestId> live;
   };
   struct Waiting {
@@ -114,6 +115,7 @@ void Bridge::Hub::accepted(std::uint64_t ticket, const msg::Accepted& accepted) 
     cancel(std::move(ids));
     return;
   }
+  call.accepted = true;
   for (const auto id : ids) call_of.emplace(id, ticket);
   call.live = std::move(ids);
   call.listener->on_accepted(accepted);
@@ -153,9 +155,12 @@ void Bridge::Hub::leave(std::uint64_t ticket) {
   const auto found = calls.find(ticket);
   if (found == calls.end()) return;
   auto& call = found->second;
-  if (call.live.empty()) {
-    call.listener = nullptr;  // not accepted yet, or ended
-    if (is_closed || intake_down) calls.erase(found);
+  if (!call.accepted && !is_closed && !intake_down) {
+    call.listener = nullptr;
+    // By the same road as the call, which it must not overtake.
+    run_in_actor([to = intake, ticket](BridgeContext& context) {
+      context.self->send(to, msg::Abandon{ticket, TokenSink(context.self)});
+    });
     return;
   }
   auto ids = std::move(call.live);
@@ -240,7 +245,8 @@ Bridge::~Bridge() { stop(); }
 
 std::unique_ptr<Bridge::Subscription> Bridge::submit(msg::Submit call, TokenListener& listener) {
   const auto ticket = hub_->next_ticket++;
-  hub_->calls.emplace(ticket, Hub::Call{&listener, {}});
+  call.ticket = ticket;
+  hub_->calls.emplace(ticket, Hub::Call{.listener = &listener});
   auto subscription = std::make_unique<Subscription>(*hub_, ticket);
   if (hub_->is_closed || hub_->intake_down) {
     // Not before the caller has its subscription.

@@ -19,7 +19,9 @@ std::size_t memory_of(const api::Delta& delta) {
 }  // namespace
 
 LiveCall::LiveCall(Services& services, GenerateCall call, Signal& wake)
-    : services_(services), wake_(&wake), call_(std::move(call)) {}
+    : services_(services),
+      wake_(&wake),
+      call_(std::make_shared<const GenerateCall>(std::move(call))) {}
 
 void LiveCall::submit(std::string request_id, std::string tenant, std::uint32_t ignored) {
   msg::Submit submission{call_, std::move(tenant), std::move(request_id), ignored};

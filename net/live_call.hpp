@@ -31,7 +31,7 @@ class LiveCall : private TokenListener {
   /// Asks the engine to end it; the end still comes as an event.
   void cancel();
 
-  [[nodiscard]] const GenerateCall& call() const { return call_; }
+  [[nodiscard]] const GenerateCall& call() const { return *call_; }
   [[nodiscard]] const std::vector<AcceptedChoice>& choices() const { return choices_; }
   /// Refused, or failed as a whole.
   [[nodiscard]] const std::optional<Error>& error() const { return error_; }
@@ -56,7 +56,7 @@ class LiveCall : private TokenListener {
   void on_failed(const Error& reason) final { fail(reason); }
 
   Signal* wake_;
-  const GenerateCall call_;
+  const GenerateCallPtr call_;
   std::vector<AcceptedChoice> choices_;
   std::unique_ptr<Bridge::Subscription> subscription_;
   std::optional<Error> error_;

@@ -288,8 +288,9 @@ class FullRun {
     call.max_tokens = workload_.requests[index].output_tokens;
     call.sampling.seed = index;  // by which the recorder knows it
     call.has_seed = call.ignore_eos = true;
-    const auto answer = ask<AcceptedReply>(virtual_time_, runtime_->intake(),
-                                           msg::SubmitTo{{.call = std::move(call)}, sink_});
+    const auto answer = ask<AcceptedReply>(
+        virtual_time_, runtime_->intake(),
+        msg::SubmitTo{{.call = std::make_shared<const GenerateCall>(std::move(call))}, sink_});
     virtual_time_.run();
     TANDEM_CHECK(answer->value.has_value(), "intake answers");
     const auto& accepted = answer->value->value;

@@ -56,8 +56,9 @@ struct EngineFixture {
     return result;
   }
   std::shared_ptr<sim::Answer<AcceptedReply>> submit(GenerateCall generate) {
-    auto answer = sim::ask<AcceptedReply>(virtual_time, runtime->intake(),
-                                          msg::SubmitTo{{.call = std::move(generate)}, sink});
+    auto answer = sim::ask<AcceptedReply>(
+        virtual_time, runtime->intake(),
+        msg::SubmitTo{{.call = std::make_shared<const GenerateCall>(std::move(generate))}, sink});
     virtual_time.run();
     return answer;
   }
@@ -155,9 +156,10 @@ TEST_CASE("more than max_online_requests at once is overload, and room comes bac
 
 TEST_CASE_METHOD(EngineFixture,
                  "calls are counted by what they ask for, unknown fields by number") {
-  auto answer =
-      sim::ask<AcceptedReply>(virtual_time, runtime->intake(),
-                              msg::SubmitTo{{.call = call(10, 4), .ignored_fields = 3}, sink});
+  auto answer = sim::ask<AcceptedReply>(
+      virtual_time, runtime->intake(),
+      msg::SubmitTo{
+          {.call = std::make_shared<const GenerateCall>(call(10, 4)), .ignored_fields = 3}, sink});
   virtual_time.run();
   submit(call(10, 8));
   const auto text = runtime->metrics().text();

@@ -56,6 +56,8 @@ ServedModelPtr fake_model() {
 
 struct FakeIntakeState {
   static inline const char* name = "fake_intake";
+  /// Of calls that are held, by ticket.
+  std::map<std::uint64_t, caf::typed_response_promise<msg::Reply<msg::Accepted>>> held;
 };
 
 struct FakeIntakeBehaviour {
@@ -71,8 +73,15 @@ struct FakeIntakeBehaviour {
             return promise;
           }
           FakeEngine::Call call{submit, {}};
+          if (engine->holding_) {
+            self->state.held.emplace(submit.submit.ticket, promise);
+            engine->calls_.push_back(std::move(call));
+            lock.unlock();
+            engine->changed_.notify_all();
+            return promise;
+          }
           msg::Accepted accepted;
-          const auto count = submit.submit.call.prompts.size() * submit.submit.call.n;
+          const auto count = submit.submit.call->prompts.size() * submit.submit.call->n;
           for (std::size_t i = 0; i < count; ++i) {
             call.ids.push_back(RequestId(engine->next_id_++));
             accepted.choices.push_back({call.ids.back(), Tokens(3)});
@@ -101,6 +110,17 @@ struct FakeIntakeBehaviour {
             engine->emit(id, 0, FinishReason::cancelled);
           }
         },
+        [self, engine](const msg::Abandon& abandon) {
+          auto held = self->state.held.extract(abandon.ticket);
+          if (held.empty()) return;
+          held.mapped().deliver(
+              msg::Reply<msg::Accepted>{error(Errc::cancelled, "the caller has left")});
+          {
+            std::lock_guard lock(engine->mutex_);
+            ++engine->num_abandoned_;
+          }
+          engine->changed_.notify_all();
+        },
         [](const msg::RequestsEnded&) {},
         [](const msg::Drain&) {},
     };
@@ -120,6 +140,16 @@ void FakeEngine::answer_at_once(std::optional<int> tokens, FinishReason finish) 
   std::lock_guard lock(mutex_);
   at_once_ = tokens;
   finish_ = finish;
+}
+
+void FakeEngine::hold_calls() {
+  std::lock_guard lock(mutex_);
+  holding_ = true;
+}
+
+bool FakeEngine::wait_for_abandoned(std::size_t count) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return num_abandoned_ >= count; });
 }
 
 void FakeEngine::refuse_with(std::optional<Error> reason) {

@@ -38,6 +38,11 @@ class FakeEngine {
   /// Calls are refused with this.
   void refuse_with(std::optional<Error> reason);
 
+  /// Calls are neither accepted nor refused until they are abandoned.
+  void hold_calls();
+  /// Blocks until so many held calls were abandoned; false after 20 s.
+  bool wait_for_abandoned(std::size_t count);
+
   /// Blocks until that many calls were submitted, and returns the last one.
   msg::SubmitTo wait_for_call(std::size_t count);
   /// Ids of the choices of call `index` (from 0), once it was submitted.
@@ -65,6 +70,8 @@ class FakeEngine {
   std::optional<int> at_once_;
   FinishReason finish_ = FinishReason::stop;
   std::optional<Error> refusal_;
+  bool holding_ = false;
+  std::size_t num_abandoned_ = 0;
   std::uint64_t next_id_ = 1;
   RequestIntake intake_;
 };

@@ -222,6 +222,24 @@ TEST_CASE("a client that leaves has its requests cancelled") {
   }
 }
 
+TEST_CASE("a client that leaves before its call is accepted abandons it") {
+  Service service;
+  service.engine.hold_calls();
+  auto leaving = service.connect(), staying = service.connect();
+  staying.send(post("/v1/completions", completion));
+  service.engine.wait_for_call(1);
+  leaving.send(post("/v1/chat/completions", chat_stream));
+  service.engine.wait_for_call(2);
+  leaving.close();
+  CHECK(service.engine.wait_for_abandoned(1));
+  auto socket = service.connect();
+  REQUIRE(socket.upgrade() == 101);
+  socket.send_text(R"({"type":"response.create","model":"letters","input":"hi"})");
+  service.engine.wait_for_call(3);
+  socket.close();
+  CHECK(service.engine.wait_for_abandoned(2));
+}
+
 TEST_CASE("a stop string ends a choice, and its request in the engine") {
   Service service;
   auto client = service.connect();
