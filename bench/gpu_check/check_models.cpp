@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <map>
 
 #include "bench/gpu_check/model_runner.hpp"
 #include "gpu/cuda/buckets.hpp"
@@ -137,17 +136,6 @@ double least_bytes(const model::ModelConfig& config, std::int64_t sequences, std
   return 2 * (parameters - (config.tied_head ? 0 : embedding) + keys);
 }
 
-/// Weights are uploaded once for all measurements of one model.
-ModelRunner& runner_of(const Lab& lab, const ModelSize& size) {
-  static std::map<std::string, std::unique_ptr<ModelRunner>> runners;
-  auto& runner = runners[size.name];
-  if (!runner) {
-    const auto weights = model::dummy_weights(size.config, model::Dtype::bf16, 1);
-    runner = std::make_unique<ModelRunner>(lab, *weights, size.options);
-  }
-  return *runner;
-}
-
 std::vector<std::vector<TokenId>> one_chunk(const ModelSize& size, std::int64_t tokens) {
   return {some_tokens(static_cast<std::size_t>(tokens), size.config.vocab_size, 1)};
 }
@@ -158,8 +146,7 @@ void check_models(const Lab& lab, Report& report) {
   for (const auto& tiny : tiny_models) check_model(lab, tiny, report);
 }
 
-void measure_decode(const Lab& lab, const ModelSize& size, Report& report) {
-  auto& runner = runner_of(lab, size);
+void measure_decode(ModelRunner& runner, const ModelSize& size, Report& report) {
   constexpr std::int64_t context = 2048;
   constexpr int steps = 20;
   for (const std::int64_t sequences : {1, 8, 32, 64, 128, 256}) {
@@ -180,8 +167,7 @@ void measure_decode(const Lab& lab, const ModelSize& size, Report& report) {
   }
 }
 
-void measure_prefill(const Lab& lab, const ModelSize& size, Report& report) {
-  auto& runner = runner_of(lab, size);
+void measure_prefill(ModelRunner& runner, const ModelSize& size, Report& report) {
   for (const std::int64_t history : {0, 8192})
     for (const std::int64_t tokens : {512, 2048, 4096}) {
       double best = 0;
@@ -202,10 +188,9 @@ void measure_prefill(const Lab& lab, const ModelSize& size, Report& report) {
     }
 }
 
-void measure_graphs(const Lab& lab, const ModelSize& size, Report& report) {
+void measure_graphs(ModelRunner& runner, const ModelSize& size, Report& report) {
   // One sequence decodes by a replayed graph; two tokens of one sequence, at the same place and
   // with the same weights to read, are launched kernel by kernel.
-  auto& runner = runner_of(lab, size);
   constexpr int steps = 20;
   const auto measure = [&](std::size_t tokens) {
     const std::vector<std::vector<TokenId>> chunk{some_tokens(tokens, size.config.vocab_size, 3)};
@@ -220,13 +205,13 @@ void measure_graphs(const Lab& lab, const ModelSize& size, Report& report) {
   report.figure("graph: two rows, launched one by one", measure(2) * 1e3, "ms an iteration");
 }
 
-void measure_preemption(const Lab& lab, const ModelSize& size, Report& report) {
-  auto& runner = runner_of(lab, size);
+void measure_preemption(ModelRunner& runner, const ModelSize& size, Report& report) {
   std::vector<double> waits;
-  const int rounds = lab.scale < 1 ? 2 : 10;
-  const std::int64_t tokens = lab.scale < 1 ? 16 : 2048;
+  constexpr int rounds = 10;
+  const auto tokens =
+      std::min<std::int64_t>(2048, runner.backend().limits().max_iteration_tokens.value());
   for (int round = 0; round < rounds; ++round) {
-    runner.make_sequences(2, 2112, RequestClass::offline, {.temperature = 0});
+    runner.make_sequences(2, tokens + 64, RequestClass::offline, {.temperature = 0});
     const auto plan = runner.prefill_plan(one_chunk(size, tokens));
     const auto segments = runner.backend().num_segments(*plan);
     if (segments < 2) return report.note("preempt", "this model runs in one segment");

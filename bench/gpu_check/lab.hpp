@@ -104,15 +104,4 @@ void check_products(const Lab& lab, Report& report);
 void check_models(const Lab& lab, Report& report);
 void measure_attention(const Lab& lab, Report& report);
 void measure_copies(const Lab& lab, Report& report);
-/// Of the model that figures are given for.
-struct ModelSize {
-  model::ModelConfig config;
-  gpu::CudaOptions options;
-  std::string name;
-};
-void measure_decode(const Lab& lab, const ModelSize& size, Report& report);
-void measure_prefill(const Lab& lab, const ModelSize& size, Report& report);
-void measure_graphs(const Lab& lab, const ModelSize& size, Report& report);
-void measure_preemption(const Lab& lab, const ModelSize& size, Report& report);
-
 }  // namespace tandem::gpu_check

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "bench/gpu_check/lab.hpp"
+#include "bench/gpu_check/model_runner.hpp"
 #include "gpu/cuda/buckets.hpp"
 #include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_driver.hpp"
@@ -73,9 +74,7 @@ ModelSize model_size(bool small) {
   config.max_position = 16384;
   config.tied_head = small;
   config.qkv_bias = small;
-  gpu::CudaOptions options;
-  options.max_iteration_tokens = Tokens(8192);
-  return {config, options, small ? "qwen2.5-0.5b" : "llama-3.1-8b"};
+  return {config, small ? "qwen2.5-0.5b" : "llama-3.1-8b"};
 }
 
 /// Weights that take turns, so that no product finds its own in the L2 cache.
@@ -156,6 +155,26 @@ void tune(const Lab& lab, gpu::cuda::CublasGemm& gemm, const ModelSize& size,
   report.check("gemm-tune: " + file + " written", static_cast<bool>(out.flush()), "");
 }
 
+/// The weights are uploaded once for all measurements.
+void measure_model(const Arguments& arguments, const Lab& lab, const ModelSize& size,
+                   Report& report) {
+  struct Measurement {
+    const char* command;
+    void (*measure)(ModelRunner&, const ModelSize&, Report&);
+  };
+  const Measurement all[] = {{"decode", measure_decode},
+                             {"prefill", measure_prefill},
+                             {"graph", measure_graphs},
+                             {"preempt", measure_preemption}};
+  const auto wanted = [&](const Measurement& one) { return arguments.wants(one.command); };
+  if (std::none_of(std::begin(all), std::end(all), wanted)) return;
+  gpu::CudaOptions options;
+  options.max_iteration_tokens = Tokens(8192);
+  ModelRunner runner(lab, *model::dummy_weights(size.config, model::Dtype::bf16, 1), options);
+  for (const auto& one : all)
+    if (wanted(one)) one.measure(runner, size, report);
+}
+
 void run(const Arguments& arguments, Lab& lab, gpu::cuda::CublasGemm& gemm, Report& report) {
   const auto size = model_size(arguments.small);
   if (arguments.wants("correctness")) {
@@ -168,10 +187,7 @@ void run(const Arguments& arguments, Lab& lab, gpu::cuda::CublasGemm& gemm, Repo
   if (arguments.wants("copy")) measure_copies(lab, report);
   if (arguments.wants("attention")) measure_attention(lab, report);
   if (arguments.wants("gemm-tune")) tune(lab, gemm, size, arguments.tuning, report);
-  if (arguments.wants("decode")) measure_decode(lab, size, report);
-  if (arguments.wants("prefill")) measure_prefill(lab, size, report);
-  if (arguments.wants("graph")) measure_graphs(lab, size, report);
-  if (arguments.wants("preempt")) measure_preemption(lab, size, report);
+  measure_model(arguments, lab, size, report);
 }
 
 int no_device(const Error& reason) {

@@ -43,4 +43,14 @@ class ModelRunner {
   std::vector<TokenId> last_;
 };
 
+/// Of the model that figures are given for.
+struct ModelSize {
+  model::ModelConfig config;
+  std::string name;
+};
+void measure_decode(ModelRunner& runner, const ModelSize& size, Report& report);
+void measure_prefill(ModelRunner& runner, const ModelSize& size, Report& report);
+void measure_graphs(ModelRunner& runner, const ModelSize& size, Report& report);
+void measure_preemption(ModelRunner& runner, const ModelSize& size, Report& report);
+
 }  // namespace tandem::gpu_check

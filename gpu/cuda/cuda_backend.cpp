@@ -414,9 +414,7 @@ class Builder {
         DeviceBuffer::make(driver(), Bytes(blocks_.value() * kv_block_bytes(shape_).value()));
     if (!pool) return pool.error();
     made_.pool = std::move(*pool);
-    // Padding of heads and keys beyond a sequence's end are multiplied by zero: they must be
-    // finite.
-    return driver().fill(made_.pool.data(), 0, made_.pool.size(), stream());
+    return {};
   }
 
   Result<void> prepare_forward() {

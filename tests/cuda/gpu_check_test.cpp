@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "bench/gpu_check/lab.hpp"
+#include "bench/gpu_check/model_runner.hpp"
 #include "tests/cuda/emulated_kernels.hpp"
 #include "tests/cuda/fake_driver.hpp"
 
@@ -103,8 +104,11 @@ TEST_CASE("gpu_check's measurements of models run on the emulated device") {
   config.max_position = 4096;
   gpu::CudaOptions options;
   options.max_sequences = 4;
-  const gpu_check::ModelSize size{config, options, "tiny"};
-  gpu_check::measure_graphs(fake.lab, size, fake.report);
-  gpu_check::measure_preemption(fake.lab, size, fake.report);
+  options.max_iteration_tokens = Tokens(16);
+  const gpu_check::ModelSize size{config, "tiny"};
+  gpu_check::ModelRunner runner(fake.lab, *model::dummy_weights(config, model::Dtype::bf16, 1),
+                                options);
+  gpu_check::measure_graphs(runner, size, fake.report);
+  gpu_check::measure_preemption(runner, size, fake.report);
   CHECK(fake.report.table().find("preempt") != std::string::npos);
 }
