@@ -11,6 +11,7 @@
 #include <vector>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -43,7 +44,7 @@ namespace tandem::tests {
 namespace {
 
 constexpr int warp_size = 32;
-constexpr std::size_t stack_bytes = 256U << 10;
+constexpr std::size_t stack_bytes = 64U << 10;
 
 enum class State : std::uint8_t { ready, at_barrier, at_exchange, ended };
 
@@ -131,6 +132,10 @@ void prepare(Fiber& fiber) {
     emulation_require(memory != MAP_FAILED, "no memory for a thread's stack");
     fiber.stack = static_cast<std::byte*>(memory);
   }
+#ifdef __SANITIZE_ADDRESS__
+  // The thread that ended here before did not return: its frames are still marked.
+  __asan_unpoison_memory_region(fiber.stack, stack_bytes);
+#endif
   // Six registers, the entry, and one word so that the entry finds the stack as after a call.
   auto* top = reinterpret_cast<void**>(fiber.stack + stack_bytes) - 8;
   std::fill(top, top + 8, nullptr);
