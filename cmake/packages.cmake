@@ -22,6 +22,9 @@ tandem_find_library(CLI11::CLI11 CLI/CLI.hpp "")
 tandem_find_library(CAF::core caf/typed_actor.hpp caf_core)
 tandem_find_library(PCRE2::8bit pcre2.h pcre2-8)
 tandem_find_library(SentencePiece::processor sentencepiece_processor.h sentencepiece)
+if(TANDEM_TESTS AND NOT TANDEM_FUZZ)
+  tandem_find_library(SentencePiece::trainer sentencepiece_trainer.h sentencepiece_train)
+endif()
 target_link_libraries(CAF::core INTERFACE Threads::Threads)
 
 # Boost's compiled parts, once each: cmake/boost_json.cpp, cmake/boost_asio.cpp.

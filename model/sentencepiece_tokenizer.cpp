@@ -1,6 +1,8 @@
 #include "model/sentencepiece_tokenizer.hpp"
 
+#include <algorithm>
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <limits>
 #include <sentencepiece_processor.h>
 
 #include "model/added_tokens.hpp"
@@ -53,6 +55,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return id >= 0 && static_cast<std::size_t>(id) < texts_.size();
   }
   void add_token(int id, TokenSteps& steps);
+  [[nodiscard]] std::uint32_t num_stripped() const;
   void encode_between(std::string_view text, std::span<const TextRange> literal,
                       std::vector<TokenId>& out) const;
 
@@ -77,10 +80,22 @@ std::optional<std::string> SentencePieceTokenizer::load(std::string_view bytes) 
   steps.add(TokenSteps::ByteFallback{});
   for (int id = 0; id < size; ++id) add_token(id, steps);
   rules_.bytes = DecodeRules::Bytes::fallback;
-  // The space that the model put in front of the text.
   rules_.stripped.assign(1, ' ');
-  rules_.max_stripped = 1;
+  rules_.max_stripped = num_stripped();
   return std::nullopt;
+}
+
+/// How many spaces the library takes from the beginning of a text: one where the model puts one in
+/// front of texts, all where it removes extra white space, none else. Its interface does not say,
+/// so it is asked to decode some.
+std::uint32_t SentencePieceTokenizer::num_stripped() const {
+  const auto space = ids_.find(std::string(metaspace));
+  if (space == ids_.end()) return 1;
+  constexpr std::uint32_t tried = 3;
+  std::string text;
+  if (!pieces_.Decode(std::vector<int>(tried, space->second), &text).ok()) return 1;
+  const auto left = static_cast<std::uint32_t>(text.size());
+  return left == 0 ? std::numeric_limits<std::uint32_t>::max() : tried - std::min(left, tried);
 }
 
 void SentencePieceTokenizer::add_token(int id, TokenSteps& steps) {
