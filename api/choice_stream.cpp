@@ -12,8 +12,9 @@ namespace {
 TokenText token_text(const model::Tokenizer* tokenizer, TokenId token, float logprob) {
   TokenText result{.logprob = logprob};
   if (tokenizer) result.bytes = std::string(tokenizer->token_bytes(token));
-  result.token = result.bytes.empty() ? "token_id:" + std::to_string(token)
-                                      : tokenizer->decode(std::span(&token, 1));
+  result.token = result.bytes.empty()
+                     ? "token_id:" + std::to_string(token)
+                     : tokenizer->decode(std::span(&token, 1), true, model::TextPlace::behind_text);
   return result;
 }
 
@@ -24,13 +25,26 @@ LogprobEntry logprob_entry(const model::Tokenizer* tokenizer, const TokenEvent& 
   return entry;
 }
 
+/// An answer follows its prompt, unless that is empty.
+model::TextPlace place_of_answer(const GenerateCall& call) {
+  const auto is_empty = [](const Prompt& prompt) {
+    const auto* text = std::get_if<std::string>(&prompt);
+    return text != nullptr && text->empty();
+  };
+  return std::all_of(call.prompts.begin(), call.prompts.end(), is_empty)
+             ? model::TextPlace::start
+             : model::TextPlace::behind_text;
+}
+
 }  // namespace
 
 ChoiceStream::ChoiceStream(const GenerateCall& call, model::TokenizerPtr tokenizer)
     : tokenizer_(std::move(tokenizer)),
       wants_logprobs_(call.sampling.logprobs.has_value()),
       include_stop_(call.include_stop_text) {
-  if (tokenizer_) text_.emplace(tokenizer_, call.stop, call.include_stop_text);
+  if (tokenizer_)
+    text_.emplace(tokenizer_, call.stop, call.include_stop_text, std::vector<TokenId>(),
+                  place_of_answer(call));
 }
 
 void ChoiceStream::add_token(const TokenEvent& event, Delta& delta) {

@@ -7,12 +7,14 @@
 
 namespace tandem::model {
 
-TextDecoder::TextDecoder(const Tokenizer& tokenizer, bool skip_special, std::vector<TokenId> shown)
+TextDecoder::TextDecoder(const Tokenizer& tokenizer, bool skip_special, std::vector<TokenId> shown,
+                         TextPlace place)
     : tokenizer_(&tokenizer),
       rules_(&tokenizer.decode_rules()),
       skip_special_(skip_special),
       shown_(std::move(shown)),
-      to_strip_(rules_->max_stripped) {}
+      started_(place == TextPlace::behind_text),
+      to_strip_(started_ ? 0 : rules_->max_stripped) {}
 
 void TextDecoder::push(TokenId token, std::string& out) {
   if (skip_special_ && tokenizer_->is_special(token) &&

@@ -29,12 +29,16 @@ struct DecodeRules {
   std::uint32_t max_stripped = 0;    ///< so often at most
 };
 
+/// Where a sequence of tokens stands. Behind text, the space that a model puts in front of a whole
+/// text is a space between words.
+enum class TextPlace : std::uint8_t { start, behind_text };
+
 /// The state of one sequence. `tokenizer` must outlive it.
 class TextDecoder {
  public:
   /// Special tokens are left out if `skip_special`, but for those in `shown`.
   explicit TextDecoder(const Tokenizer& tokenizer, bool skip_special = true,
-                       std::vector<TokenId> shown = {});
+                       std::vector<TokenId> shown = {}, TextPlace place = TextPlace::start);
 
   /// Appends the text that became certain with `token`, well-formed and often empty.
   void push(TokenId token, std::string& out);
@@ -49,7 +53,7 @@ class TextDecoder {
   const DecodeRules* rules_;
   bool skip_special_;
   std::vector<TokenId> shown_;
-  bool started_ = false;
+  bool started_;
   std::uint32_t to_strip_;
   std::string pending_;  ///< bytes that may be the beginning of a character
 };

@@ -36,9 +36,9 @@ std::size_t longest_beginning_of_any(std::string_view text, const std::vector<st
 }  // namespace
 
 TextStream::TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop,
-                       std::vector<TokenId> shown)
+                       std::vector<TokenId> shown, TextPlace place)
     : tokenizer_(std::move(tokenizer)),
-      decoder_(*tokenizer_, true, std::move(shown)),
+      decoder_(*tokenizer_, true, std::move(shown), place),
       stop_(std::move(stop)),
       include_stop_(include_stop) {
   std::erase_if(stop_, [](const std::string& one) { return one.empty(); });

@@ -15,9 +15,9 @@ namespace tandem::model {
 class TextStream {
  public:
   /// `stop`: strings that end the text; cut off unless `include_stop`. `shown`: special tokens that
-  /// are part of the text nevertheless.
+  /// are part of the text nevertheless. `place`: of the first token.
   TextStream(TokenizerPtr tokenizer, std::vector<std::string> stop, bool include_stop,
-             std::vector<TokenId> shown = {});
+             std::vector<TokenId> shown = {}, TextPlace place = TextPlace::start);
 
   /// The text that became certain with `token` (often empty). Nothing more comes once `stopped()`.
   std::string push(TokenId token);

@@ -63,9 +63,10 @@ const DecodeRules& Tokenizer::decode_rules() const {
   return plain;
 }
 
-std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
+std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special,
+                              TextPlace place) const {
   std::string text;
-  TextDecoder decoder(*this, skip_special);
+  TextDecoder decoder(*this, skip_special, {}, place);
   for (const TokenId id : ids) decoder.push(id, text);
   decoder.finish(text);
   return text;

@@ -62,7 +62,8 @@ class Tokenizer {
   /// How the texts of tokens are put together.
   [[nodiscard]] virtual const DecodeRules& decode_rules() const;
   /// The whole text of `ids`.
-  [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool skip_special = true) const;
+  [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool skip_special = true,
+                                   TextPlace place = TextPlace::start) const;
 };
 using TokenizerPtr = std::shared_ptr<const Tokenizer>;
 

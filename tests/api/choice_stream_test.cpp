@@ -40,6 +40,29 @@ TEST_CASE("deltas are the text of the tokens; the token that ended it is counted
   CHECK(stream.completion_tokens() == Tokens(4));
 }
 
+TEST_CASE("an answer keeps the space in front of its first word, behind which the prompt stands") {
+  const auto tokenizer = model::load_tokenizer("tests/golden/tokenizers/llama2-like");
+  REQUIRE(tokenizer.has_value());
+  const auto ids = (*tokenizer)->encode("the end", false, false);
+  REQUIRE((*tokenizer)->token_text(ids.front()).starts_with(' '));
+  ChoiceStream stream(call_with({}, true), *tokenizer);
+  std::string text, tokens;
+  for (const auto id : ids) {
+    const auto delta = stream.push(token_event(1, id));
+    text += delta.text;
+    tokens += delta.logprobs.at(0).chosen.token;
+  }
+  CHECK(text == " the end");
+  CHECK(tokens == " the end");
+  // Behind nothing it is a whole text.
+  auto empty = call_with();
+  empty.prompts = {std::string()};
+  ChoiceStream whole(empty, *tokenizer);
+  text.clear();
+  for (const auto id : ids) text += whole.push(token_event(1, id)).text;
+  CHECK(text == "the end");
+}
+
 TEST_CASE("a stop token with text is shown only if the caller asked to see what stopped it") {
   auto call = call_with();
   ChoiceStream hidden(call, words());

@@ -1,6 +1,7 @@
 // Streaming text: deltas that add up, whole characters only, and stop strings that never show.
 #include "model/text_stream.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <map>
 #include <random>
@@ -55,6 +56,40 @@ Streamed stream(const std::vector<std::string>& pieces, const std::vector<std::s
 using Deltas = std::vector<std::string>;
 
 }  // namespace
+
+TEST_CASE("what follows a prompt is what it adds to the text of both together") {
+  std::size_t with_space = 0;
+  for (const std::string name :
+       {"llama3-like", "qwen2-like", "gpt2-like", "llama2-like", "metaspace-like", "words-like",
+        "unigram-like", "unigram-bytes-like"}) {
+    const auto loaded = load_tokenizer("tests/golden/tokenizers/" + name);
+    REQUIRE(loaded.has_value());
+    const auto& tokenizer = **loaded;
+    for (const std::string text : {"The quick brown fox", " and  then, it was", "na\u00EFve\n  1 2",
+                                   "\u4F60\u597D the end"}) {
+      const auto ids = tokenizer.encode(text, false, false);
+      const auto whole = tokenizer.decode(ids);
+      for (std::size_t cut = 1; cut < ids.size(); ++cut) {
+        const auto prompt = std::span(ids).first(cut);
+        const auto before = tokenizer.decode(prompt);
+        // Only where the prompt shows and does not end in the middle of a character.
+        const bool shows = std::any_of(prompt.begin(), prompt.end(),
+                                       [&](TokenId id) { return !tokenizer.is_special(id); });
+        if (!shows || before.find("\uFFFD") != std::string::npos) continue;
+        TextStream stream(*loaded, {}, false, {}, TextPlace::behind_text);
+        std::string added;
+        for (const auto id : std::span(ids).subspan(cut)) added += stream.push(id);
+        added += stream.finish();
+        INFO(name << ": '" << before << "' + '" << added << "'");
+        REQUIRE(before + added == whole);
+        REQUIRE(tokenizer.decode(std::span(ids).subspan(cut), true, TextPlace::behind_text) ==
+                added);
+        with_space += added.starts_with(' ');
+      }
+    }
+  }
+  CHECK(with_space > 20);
+}
 
 TEST_CASE("half a character waits for its other half") {
   CHECK(stream({"a", "\xE2", "\x82", "\xAC", "b"}).deltas == Deltas{"a", "", "", "€", "b", ""});
