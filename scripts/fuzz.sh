@@ -4,7 +4,7 @@
 # they have learned stays in build/fuzz/corpus and every run is a line of build/fuzz/runs.tsv, so
 # that a later call goes on. Ends with 1 if there was a finding, which lies in build/fuzz/findings.
 #   usage: scripts/fuzz.sh [--executions N | --seconds S] [--slice N] [TARGET[=N]…]
-#     TARGET        encode, template, tokenizer_json (default: all); N executions of this one
+#     TARGET        answer, encode, template, tokenizer_json (all); N executions of this one
 #     --executions  of each target (default 100000)
 #     --seconds     for each target instead
 #     --slice       a process ends after so many executions and the next one takes over (default
@@ -22,18 +22,19 @@ while (($#)); do
     --slice) slice=${2:?} && shift ;;
     --summary) summary_only=1 ;;
     -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
-    encode | encode=* | template | template=* | tokenizer_json | tokenizer_json=*)
+    [a-z]*)
+      [[ -f tests/fuzz/${1%%=*}_fuzz.cpp ]] || { echo "fuzz.sh: no target '$1'" >&2 && exit 2; }
       targets+=("$1") ;;
     *) echo "fuzz.sh: unknown argument '$1'; see --help" >&2 && exit 2 ;;
   esac
   shift
 done
-((${#targets[@]})) || targets=(encode template tokenizer_json)
+((${#targets[@]})) || targets=(answer encode template tokenizer_json)
 
 folder=build/fuzz
 runs=$folder/runs.tsv
 # Longest input in bytes: enough for every construct, short enough for thousands a second.
-declare -A max_bytes=([encode]=256 [template]=512 [tokenizer_json]=1024)
+declare -A max_bytes=([answer]=512 [encode]=256 [template]=512 [tokenizer_json]=1024)
 
 summary() {
   [[ -f $runs ]] || { echo "no runs yet" && return; }
@@ -70,17 +71,21 @@ confirm_timeout() {
 
 # run_slice TARGET LIMIT…: one process; its numbers go to runs.tsv.
 run_slice() {
-  local target=$1 log begin rc=0 count edges corpus
+  local target=$1 log begin rc=0 ended count edges corpus given=()
   shift
+  [[ -f tests/fuzz/$target.dict ]] && given+=(-dict="tests/fuzz/$target.dict")
   log=$folder/logs/$target.log
-  mkdir -p "$folder/corpus/$target"
+  mkdir -p "$folder/corpus/$target" "$folder/seeds/$target"
   begin=$SECONDS
   "$folder/tests/fuzz/fuzz_$target" "$@" -max_len="${max_bytes[$target]}" -timeout=10 \
     -rss_limit_mb=4096 -report_slow_units=60 -print_final_stats=1 \
-    -dict="tests/fuzz/$target.dict" -artifact_prefix="$folder/findings/$target-" \
+    "${given[@]}" -artifact_prefix="$folder/findings/$target-" \
     "$folder/corpus/$target" "$folder/seeds/$target" >"$log" 2>&1 || rc=$?
   # A process that was stopped or starved looks like one that hangs: the input decides, alone.
   if ((rc == timeout_exit)) && confirm_timeout "$target"; then rc=0; fi
+  # SIGKILL and SIGTERM come from outside: the run is over, and nothing was found.
+  ended=$((rc == 137 || rc == 143))
+  ((ended)) && rc=0
   count=$(awk '/^stat::number_of_executed_units:/ {print $2}' "$log")
   edges=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1 | cut -d ' ' -f 2 || true)
   corpus=$(find "$folder/corpus/$target" -type f | wc -l)
@@ -88,6 +93,7 @@ run_slice() {
   printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%FT%TZ)" "$target" \
     "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" "$done_executions" \
     $((SECONDS - begin)) $((rc != 0)) "${edges:-0}" "$corpus" >>"$runs"
+  ((ended)) && echo "fuzz.sh: $target was killed from outside" >&2 && return 1
   if ((rc)); then
     grep -v -e REDUCE -e NEW "$log" | tail -n 60 >&2
     echo "fuzz.sh: finding in $target (exit $rc); the input lies in $folder/findings" >&2
