@@ -146,6 +146,7 @@ struct CreateBatch {
   std::map<std::string, std::string> metadata;
   std::string idempotency_key;  ///< empty: none
   bool takes_over_key = false;  ///< see store::NewBatch
+  std::optional<std::int64_t> output_expires_after_seconds = std::nullopt;
 };
 struct GetBatch {
   std::string id;

@@ -340,14 +340,16 @@ msg::Reply<store::BatchInfo> create_batch(Self self, const msg::CreateBatch& cre
                   "endpoint '" + create.endpoint +
                       "' is not allowed; use /v1/chat/completions or /v1/completions",
                   "endpoint")};
-  auto batch = state.store->create_batch({.input_file_id = create.input_file_id,
-                                          .endpoint = create.endpoint,
-                                          .completion_window = create.completion_window,
-                                          .window_seconds = create.window_seconds,
-                                          .metadata = create.metadata,
-                                          .idempotency_key = create.idempotency_key,
-                                          .takes_over_key = create.takes_over_key},
-                                         state.unix_now());
+  auto batch = state.store->create_batch(
+      {.input_file_id = create.input_file_id,
+       .endpoint = create.endpoint,
+       .completion_window = create.completion_window,
+       .window_seconds = create.window_seconds,
+       .metadata = create.metadata,
+       .idempotency_key = create.idempotency_key,
+       .takes_over_key = create.takes_over_key,
+       .output_expires_after_seconds = create.output_expires_after_seconds},
+      state.unix_now());
   if (!batch) return {batch.error()};
   const bool waits = std::find(state.to_validate.begin(), state.to_validate.end(), batch->id) !=
                      state.to_validate.end();

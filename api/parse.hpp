@@ -64,6 +64,7 @@ struct BatchCreate {
   std::string input_file_id, endpoint, completion_window;
   std::int64_t window_seconds = 86400;
   std::map<std::string, std::string> metadata;
+  std::optional<std::int64_t> output_expires_after_seconds;  ///< one hour to 30 days
 };
 /// The body of POST /v1/batches. Windows: "24h", and as an extension "<n>h" and "<n>m", up to 30
 /// days.

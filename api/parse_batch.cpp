@@ -28,6 +28,29 @@ std::int64_t window_seconds(std::string_view text) {
   return count * unit;
 }
 
+/// `output_expires_after`: {"anchor": "created_at", "seconds": …}; both are needed.
+std::optional<std::int64_t> read_output_expiry(Fields& fields) {
+  constexpr const char* name = "output_expires_after";
+  const auto* given = fields.object(name);
+  if (!given) return std::nullopt;
+  Fields expiry(*given, name);
+  const auto anchor = expiry.string("anchor", 64);
+  if (anchor != "created_at")
+    expiry.fail(Errc::invalid_value,
+                "'output_expires_after.anchor' is " +
+                    (anchor ? "'" + excerpt(*anchor, 32) + "'" : std::string("missing")) +
+                    "; the only anchor is 'created_at'",
+                "anchor");
+  const auto seconds = expiry.integer("seconds", 3600, max_window_seconds);
+  if (!seconds)
+    expiry.fail(Errc::invalid_value,
+                "'output_expires_after.seconds' is missing; allowed is 3600 to " +
+                    std::to_string(max_window_seconds),
+                "seconds");
+  if (expiry.problem()) fields.fail(*expiry.problem());
+  return seconds;
+}
+
 /// Why a line's own fields (not those of its body) are refused.
 std::optional<BatchLineError> line_problem(const json::object& line) {
   const auto bad = [](std::string_view name, std::string code, const std::string& what) {
@@ -100,7 +123,7 @@ Result<BatchCreate> parse_batch_create(std::string_view text) {
                     "'; allowed are 24h, or <n>h and <n>m up to 30 days",
                 "completion_window");
   create.metadata = read_metadata(fields);
-  fields.unsupported("output_expires_after", "output files stay until they are deleted");
+  create.output_expires_after_seconds = read_output_expiry(fields);
   if (fields.problem()) return *fields.problem();
   return create;
 }

@@ -48,6 +48,7 @@ asio::awaitable<void> post_batches(Exchange& exchange) {
   create.completion_window = std::move(parsed->completion_window);
   create.window_seconds = parsed->window_seconds;
   create.metadata = std::move(parsed->metadata);
+  create.output_expires_after_seconds = parsed->output_expires_after_seconds;
   add_idempotency(exchange, key, *body, create);
   const auto batch = co_await exchange.services.bridge.ask(std::move(create));
   reply_batch(exchange, batch);

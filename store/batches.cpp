@@ -79,6 +79,8 @@ std::string fingerprint(const NewBatch& batch) {
     add(key);
     add(value);
   }
+  // A part more than pairs give, and only if it is there: keys of an earlier version stay valid.
+  if (batch.output_expires_after_seconds) add(std::to_string(*batch.output_expires_after_seconds));
   return out;
 }
 
@@ -98,9 +100,10 @@ void insert_batch(Transaction& change, const std::string& id, const NewBatch& ba
                   UnixSeconds now) {
   change.run(
       "INSERT INTO batch(id, endpoint, completion_window, input_file_id, state, created_at,"
-      " expires_at) VALUES(?, ?, ?, ?, ?, ?, ?)",
+      " expires_at, output_expires_after) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
       id, batch.endpoint, batch.completion_window, batch.input_file_id,
-      number(BatchState::validating), now, now + batch.window_seconds);
+      number(BatchState::validating), now, now + batch.window_seconds,
+      batch.output_expires_after_seconds);
   const auto row = change.last_row_id();
   for (const auto& [key, value] : batch.metadata)
     change.run("INSERT INTO batch_metadata(batch, key, value) VALUES(?, ?, ?)", row, key, value);

@@ -117,13 +117,21 @@ Result<void> publish(Store::State& state, Finalizer::Output& output) {
 }
 
 FileInfo info_of(const Finalizer& finalizer, const Finalizer::Output& output,
-                 std::string_view suffix, UnixSeconds now) {
+                 std::string_view suffix, UnixSeconds now, std::optional<UnixSeconds> expires_at) {
   return {.id = output.id,
           .filename = finalizer.batch_id + std::string(suffix),
           .purpose = "batch_output",
           .bytes = output.bytes,
           .created_at = now,
-          .expires_at = std::nullopt};
+          .expires_at = expires_at};
+}
+
+/// When files of the batch that are made now are to go, if ever.
+std::optional<UnixSeconds> outputs_expire_at(Transaction& change, const std::string& batch_id,
+                                             UnixSeconds now) {
+  auto rows =
+      change.query("SELECT ? + output_expires_after FROM batch WHERE id = ?", now, batch_id);
+  return rows.next() ? rows.optional_integer(0) : std::nullopt;
 }
 
 void set_final_state(Transaction& change, const BatchInfo& batch, const Finalizer& finalizer,
@@ -147,10 +155,11 @@ Result<void> commit_end(Store::State& state, UnixSeconds now) {
   if (change.failed() || !batch) return change.failed() ? change.error() : no_such_batch("");
   const bool past_deadline =
       change.integer("SELECT past_deadline FROM batch WHERE id = ?", batch->id) != 0;
+  const auto expire_at = outputs_expire_at(change, batch->id, now);
   if (!finalizer.output.id.empty())
-    insert_file(change, info_of(finalizer, finalizer.output, "_output.jsonl", now));
+    insert_file(change, info_of(finalizer, finalizer.output, "_output.jsonl", now, expire_at));
   if (!finalizer.errors.id.empty())
-    insert_file(change, info_of(finalizer, finalizer.errors, "_error.jsonl", now));
+    insert_file(change, info_of(finalizer, finalizer.errors, "_error.jsonl", now, expire_at));
   set_final_state(change, *batch, finalizer, past_deadline, now);
   if (auto step = state.step("finalize.commit"); !step) change.fail(step.error());
   auto done = change.commit();

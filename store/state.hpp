@@ -81,8 +81,9 @@ struct Store::State {
 };
 
 // ---- schema.cpp ----
-inline constexpr std::int64_t schema_version = 1;
-/// Creates the tables, or refuses a newer database. True if it created them.
+inline constexpr std::int64_t schema_version = 2;
+/// Creates the tables, or brings those of an earlier version up to date in one transaction, or
+/// refuses a newer database. True if it created them.
 Result<bool> prepare_schema(Database& database);
 
 // ---- files.cpp ----

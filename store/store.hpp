@@ -122,6 +122,8 @@ struct NewBatch {
   std::string idempotency_key;  ///< empty: none
   /// The key stands for this batch from now on, and not for one that came with it earlier.
   bool takes_over_key = false;
+  /// How long its output and error files are kept, from when they are made; none: until removed.
+  std::optional<std::int64_t> output_expires_after_seconds = std::nullopt;
 };
 struct BatchPage {
   std::vector<BatchInfo> batches;

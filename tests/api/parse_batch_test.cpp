@@ -117,9 +117,37 @@ TEST_CASE("a batch needs its fields, and an endpoint that batches have") {
   CHECK(parse_batch_create(create_body("/v1/completions", "24h")).has_value());
   for (const auto* endpoint : {"/v1/embeddings", "/v1/responses", "completions"})
     CHECK(parse_batch_create(create_body(endpoint, "24h")).error().param == "endpoint");
-  CHECK(create("24h", R"("output_expires_after":{"anchor":"created_at","seconds":3600})")
-            .error()
-            .code == Errc::unsupported);
+}
+
+TEST_CASE("outputs expire after one hour to 30 days from their creation, if the caller says so") {
+  const auto expiry = [](std::string_view value) {
+    return create("24h", R"("output_expires_after":)" + std::string(value));
+  };
+  CHECK(create("24h")->output_expires_after_seconds == std::nullopt);
+  CHECK(expiry("null")->output_expires_after_seconds == std::nullopt);
+  for (const std::int64_t seconds : {3600, 2592000})
+    CHECK(expiry(R"({"anchor":"created_at","seconds":)" + std::to_string(seconds) + "}")
+              ->output_expires_after_seconds == seconds);
+  struct Row {
+    std::string value, param;
+  };
+  const Row rows[] = {
+      {"3600", "output_expires_after"},
+      {"{}", "output_expires_after.anchor"},
+      {R"({"seconds":3600})", "output_expires_after.anchor"},
+      {R"({"anchor":"now","seconds":3600})", "output_expires_after.anchor"},
+      {R"({"anchor":"created_at"})", "output_expires_after.seconds"},
+      {R"({"anchor":"created_at","seconds":3599})", "output_expires_after.seconds"},
+      {R"({"anchor":"created_at","seconds":2592001})", "output_expires_after.seconds"},
+      {R"({"anchor":"created_at","seconds":"3600"})", "output_expires_after.seconds"},
+  };
+  for (const auto& row : rows) {
+    INFO(row.value);
+    const auto parsed = expiry(row.value);
+    REQUIRE(!parsed);
+    CHECK(parsed.error().code == Errc::invalid_value);
+    CHECK(parsed.error().param == row.param);
+  }
 }
 
 TEST_CASE("metadata is bounded in pairs and in characters, not bytes") {

@@ -63,6 +63,9 @@ TEST_CASE("the same key and request within ten minutes give the first batch") {
   other = request;
   other.metadata = {{"a", "2"}};
   CHECK(value(store->create_batch(other, 1599)).id != first);
+  other = request;
+  other.output_expires_after_seconds = 3600;
+  CHECK(value(store->create_batch(other, 1599)).id != first);
   store.reset();
   store = open_store(folder);
   CHECK(value(store->create_batch(request, 1599)).id == first);

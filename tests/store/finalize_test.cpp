@@ -110,6 +110,49 @@ TEST_CASE("a file without lines does not exist") {
   CHECK(failure(store->cancel_batch(bad, 3000)).code == Errc::conflict);
 }
 
+TEST_CASE("outputs expire as long after their creation as the batch says, and are swept then") {
+  TemporaryFolder folder;
+  auto store = open_store(folder);
+  const auto input = make_input(2);
+  auto request = batch_of_file(upload(*store, input.contents).id);
+  request.output_expires_after_seconds = 3600;
+  const auto id = value(store->create_batch(request, 1000)).id;
+  succeed(store->begin_validation(id));
+  REQUIRE(!value(store->add_items(id, input.items)));
+  value(store->finish_validation(id, "demo", {}, 1000));
+  store.reset();
+  store = open_store(folder);  // it is kept with the batch, not in the process
+  auto done = finished(value(store->claim(2, 1001)));
+  done[1].status_code = 400;
+  value(store->finish(done, 1002));
+  finalize(*store, id, 2000);
+
+  const auto batch = value(store->get_batch(id));
+  const auto path = value(store->file_path(batch.output_file_id));
+  for (const auto& file : {batch.output_file_id, batch.error_file_id})
+    CHECK(value(store->get_file(file)).expires_at == 5600);
+  while (value(store->sweep(5599))) {
+  }
+  CHECK(store->get_file(batch.output_file_id).has_value());
+  value(store->sweep(5600));
+  CHECK(failure(store->get_file(batch.output_file_id)).code == Errc::not_found);
+  CHECK(failure(store->get_file(batch.error_file_id)).code == Errc::not_found);
+  CHECK(!std::filesystem::exists(path));
+  CHECK(value(store->get_batch(id)).state == BatchState::completed);
+}
+
+TEST_CASE("outputs of a batch that says nothing stay") {
+  TemporaryFolder folder;
+  auto store = open_store(folder);
+  const auto id = ended_batch(*store, 3);
+  finalize(*store, id, 2000);
+  const auto output = value(store->get_batch(id)).output_file_id;
+  CHECK(value(store->get_file(output)).expires_at == std::nullopt);
+  while (value(store->sweep(1'000'000'000))) {
+  }
+  CHECK(store->get_file(output).has_value());
+}
+
 TEST_CASE("finalizing goes in portions, and another batch may come between") {
   TemporaryFolder folder;
   auto store = open_store(folder);

@@ -31,7 +31,7 @@ TEST_CASE("a new store has a private folder and reports what it is") {
   TemporaryFolder folder;
   auto store = open_store(folder);
   CHECK(store->report().created);
-  CHECK(store->report().schema_version == 1);
+  CHECK(store->report().schema_version == 2);
   CHECK(!store->report().previous_died);
   CHECK(store->report().sqlite_version == sqlite3_libversion());
   struct stat info {};
@@ -82,12 +82,37 @@ TEST_CASE("a database of a newer version is refused and left alone") {
   TemporaryFolder folder;
   open_store(folder).reset();
   const auto database = folder.path() / "store" / "tandem.sqlite";
-  execute(database, "PRAGMA user_version=2");
+  execute(database, "PRAGMA user_version=3");
   const auto error = failure(Store::open(options_for(folder)));
   CHECK(error.code == Errc::unsupported);
-  CHECK_THAT(error.message, Catch::Contains("version 2") && Catch::Contains("up to 1"));
-  execute(database, "PRAGMA user_version=1");
+  CHECK_THAT(error.message, Catch::Contains("version 3") && Catch::Contains("up to 2"));
+  execute(database, "PRAGMA user_version=2");
   CHECK(Store::open(options_for(folder)).has_value());
+}
+
+TEST_CASE("a database of version 1 is brought up to date, and its batch is finished") {
+  TemporaryFolder folder;
+  std::string id;
+  {
+    auto store = open_store(folder);
+    id = running_batch(*store, 3);
+  }
+  const auto path = folder.path() / "store" / "tandem.sqlite";
+  // What version 1 left: the same tables without the column.
+  execute(path, "ALTER TABLE batch DROP COLUMN output_expires_after; PRAGMA user_version=1");
+  auto store = open_store(folder);
+  CHECK(!store->report().created);
+  CHECK(store->report().schema_version == 2);
+  value(store->finish(finished(value(store->claim(3, 1001))), 1002));
+  finalize(*store, id, 1003);
+  const auto output = value(store->get_batch(id)).output_file_id;
+  CHECK(lines_of(*store, output).size() == 3);
+  CHECK(value(store->get_file(output)).expires_at == std::nullopt);
+  auto request = batch_of_file(upload(*store, "x").id);
+  request.output_expires_after_seconds = 3600;
+  CHECK(store->create_batch(request, 1004).has_value());
+  store.reset();
+  CHECK(open_store(folder)->get_batch(id).has_value());  // and it stays so
 }
 
 TEST_CASE("a damaged database is refused") {
