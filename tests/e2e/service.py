@@ -140,8 +140,9 @@ class Service:
             headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
         )
 
-    def create_batch(self, items, endpoint="/v1/chat/completions"):
-        """Uploads `items` (a list of request bodies) and creates the batch; custom ids are item-0, item-1, …"""
+    def create_batch(self, items, endpoint="/v1/chat/completions", **more):
+        """Uploads `items` (a list of request bodies) and creates the batch; custom ids are item-0, item-1, …
+        `more` are further fields of the call."""
         lines = [
             json.dumps({"custom_id": f"item-{i}", "method": "POST", "url": endpoint, "body": body})
             for i, body in enumerate(items)
@@ -150,7 +151,12 @@ class Service:
         return self.json(
             "POST",
             "/v1/batches",
-            {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": "24h"},
+            {
+                "input_file_id": uploaded["id"],
+                "endpoint": endpoint,
+                "completion_window": "24h",
+                **more,
+            },
         )
 
     def wait_for_batch(self, batch_id, wait_seconds=300, poll=0.1):

@@ -158,6 +158,30 @@ def work_survives_a_clean_restart(binary):
         assert batch["request_counts"]["completed"] == 30, batch
 
 
+def outputs_expire_when_the_batch_says_so(binary):
+    with Service(binary) as service:
+        expiry = {"anchor": "created_at", "seconds": 7200}
+        batch = service.create_batch(varied_items(2, 4), output_expires_after=expiry)
+        batch = service.wait_for_batch(batch["id"])
+        assert batch["status"] == "completed", batch
+        output = service.json("GET", f"/v1/files/{batch['output_file_id']}")
+        assert output["expires_at"] == output["created_at"] + 7200, output
+        plain = service.wait_for_batch(service.create_batch(varied_items(2, 4))["id"])
+        assert "expires_at" not in service.json("GET", f"/v1/files/{plain['output_file_id']}")
+        reply = service.request(
+            "POST",
+            "/v1/batches",
+            {
+                "input_file_id": batch["input_file_id"],
+                "endpoint": "/v1/chat/completions",
+                "completion_window": "24h",
+                "output_expires_after": {"anchor": "created_at", "seconds": 60},
+            },
+        )
+        status, error = error_of(reply)
+        assert status == 400 and error["param"] == "output_expires_after.seconds", (status, error)
+
+
 def run_to_exit(binary, *arguments):
     done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
@@ -198,6 +222,7 @@ if __name__ == "__main__":
             bad_input_gets_one_clear_error,
             a_drain_finishes_streams_and_exits_0,
             work_survives_a_clean_restart,
+            outputs_expire_when_the_batch_says_so,
             a_port_in_use_and_a_store_in_use_are_named,
         )
     )
