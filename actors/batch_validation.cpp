@@ -2,6 +2,7 @@
 #include "actors/batch_validation.hpp"
 
 #include <optional>
+#include <spdlog/spdlog.h>
 
 #include "api/errors.hpp"
 
@@ -58,6 +59,9 @@ void BatchValidation::check_line(const std::string& line, std::int64_t offset,
   if (call->call.stream)
     return add_error("invalid_value", "a batch item cannot be streamed; leave `stream` out",
                      "body.stream", line_no_);
+  for (const auto& name : call->ignored_fields)
+    spdlog::debug("field_ignored batch={} line={} field={}", batch_.id, line_no_, name);
+  num_ignored_ += call->num_ignored;
   model_ = call->call.model;
   items.push_back({line_no_, parsed->custom_id, offset, static_cast<std::int64_t>(line.size())});
 }

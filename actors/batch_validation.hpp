@@ -31,6 +31,8 @@ class BatchValidation {
   /// An error is the store's: the same portion is read again by the next call.
   Result<bool> step(store::Store& store);
   [[nodiscard]] const std::vector<store::BatchError>& errors() const { return errors_; }
+  /// Fields of the lines so far that nobody knows; with strict_fields they are errors instead.
+  [[nodiscard]] std::uint32_t num_ignored() const { return num_ignored_; }
   [[nodiscard]] const std::string& model() const { return model_; }
 
  private:
@@ -46,6 +48,7 @@ class BatchValidation {
   std::int64_t offset_ = 0;
   std::int64_t line_no_ = 0;
   std::int64_t num_items_ = 0;
+  std::uint32_t num_ignored_ = 0;
   std::string model_;
   std::vector<store::BatchError> errors_;
 };

@@ -6,6 +6,7 @@
 #include "api/errors.hpp"
 #include "api/format.hpp"
 #include "api/ids.hpp"
+#include "core/fnv.hpp"
 
 namespace tandem {
 namespace {
@@ -13,10 +14,7 @@ namespace {
 /// Items without a seed get one from their place in the batch: a rerun after a crash draws the same
 /// tokens.
 std::uint64_t item_seed(const ItemText& item) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL ^ static_cast<std::uint64_t>(item.line_no);
-  for (const char c : item.batch_id)
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return hash;
+  return fnv1a(item.batch_id, fnv_basis ^ static_cast<std::uint64_t>(item.line_no));
 }
 
 }  // namespace
@@ -106,8 +104,9 @@ ItemDesk::Step ItemDesk::close(std::uint64_t key, std::int64_t unix_now) {
       .ref = item.ref,
       .status_code = 200,
       .request_id = api::random_id("req-"),
-      .body =
-          api::reply_body(api::new_reply_head(item.collector->call(), unix_now), *item.collector),
+      .body = api::reply_body(
+          api::new_reply_head(item.collector->call(), unix_now, model_->fingerprint),
+          *item.collector),
       .prompt_tokens = usage.prompt.value(),
       .cached_tokens = usage.cached.value(),
       .completion_tokens = usage.completion.value()};

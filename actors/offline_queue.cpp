@@ -20,6 +20,7 @@
 #include "actors/batch_validation.hpp"
 #include "actors/item_desk.hpp"
 #include "actors/item_index.hpp"
+#include "actors/prepare.hpp"
 #include "actors/spawn.hpp"
 
 namespace tandem {
@@ -213,6 +214,7 @@ void finish_validation(Self self) {
   const auto batch = state.store->finish_validation(id, validation->model(), validation->errors(),
                                                     state.unix_now());
   if (batch) {
+    state.metrics->fields_ignored(validation->num_ignored());
     spdlog::info("batch_validated id={} state={} items={}", id, to_string(batch->state),
                  batch->total);
     if (state.index && batch->state == store::BatchState::in_progress)
@@ -242,7 +244,7 @@ BatchValidation* current_validation(Self self) {
     const auto path = state.store->file_path(batch->input_file_id);
     state.validation = std::make_unique<BatchValidation>(
         *batch, path ? *path : std::filesystem::path(),
-        ValidationLimits{.max_items = state.options.max_batch_items}, state.limits);
+        ValidationLimits{.max_items = state.options.max_batch_items}, state.options.line_limits);
   }
   return state.validation.get();
 }
@@ -439,8 +441,10 @@ void initialise(Self self, Birth& birth) {
   state.model = std::move(birth.model);
   state.scheduler = std::move(birth.scheduler);
   state.metrics = std::move(birth.metrics);
-  state.limits.model = state.model->name;
-  state.limits.vocab_size = state.model->config.vocab_size;
+  state.options.line_limits = limits_for(*state.model, state.options.line_limits);
+  // A line that was accepted once stays accepted, whatever the configuration has become since.
+  state.limits = limits_for(*state.model,
+                            {.max_choices = api::most_choices, .max_prompts = api::most_prompts});
   state.desk = std::make_unique<ItemDesk>(state.model, state.limits);
   if (state.options.order.rule != policy::OrderRule::fcfs)
     state.index = std::make_unique<ItemIndex>(state.model, state.limits, state.options.order);

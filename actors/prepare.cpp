@@ -3,14 +3,14 @@
 
 #include <string>
 
+#include "core/fnv.hpp"
+
 namespace tandem {
 namespace {
 
-/// FNV-1a; namespaces only need to differ, the KV hash itself is keyed.
+/// Namespaces only need to differ; the KV hash itself is keyed.
 std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return hash;
+  return fnv1a(text, fnv_basis ^ seed);
 }
 
 Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& prompt,
@@ -81,6 +81,12 @@ StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens ma
 }
 
 }  // namespace
+
+api::ParseLimits limits_for(const ServedModel& model, api::ParseLimits limits) {
+  limits.model = model.name;
+  limits.vocab_size = model.config.vocab_size;
+  return limits;
+}
 
 std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model) {
   if (call.model != model.name)

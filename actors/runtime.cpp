@@ -115,6 +115,7 @@ QueueOptions queue_options(const RuntimeOptions& options, UnixClock unix_clock) 
           .order = {.rule = policy::parse_order_rule(options.offline_order).value(),
                     .utility_ratio = options.offline_utility_ratio,
                     .deadline_margin_seconds = margin.count()},
+          .line_limits = options.line_limits,
           .unix_clock = unix_clock ? std::move(unix_clock) : system_unix_clock};
 }
 

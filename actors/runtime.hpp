@@ -20,6 +20,7 @@
 #include "actors/protocols.hpp"
 #include "actors/scheduler_watch.hpp"
 #include "actors/served_model.hpp"
+#include "api/parse.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
 #include "policy/latency_learner.hpp"
@@ -47,6 +48,7 @@ struct RuntimeOptions {
   std::uint32_t max_observer_restarts = 3;
   store::StoreOptions store;
   std::uint32_t max_batch_items = 50000;
+  api::ParseLimits line_limits;  ///< of batches, without what only the model knows
   Duration stall_after = std::chrono::seconds(30);  ///< work waits, nothing finishes: not ready
   bool detached =
       true;  ///< false under the test scheduler: every actor runs on the driver's thread

@@ -15,6 +15,8 @@ namespace tandem {
 
 struct ServedModel {
   std::string name;
+  /// `system_fingerprint`: another one where the same seed may give other tokens. Empty: not known.
+  std::string fingerprint;
   model::ModelConfig config;
   model::TokenizerPtr
       tokenizer;  ///< null: the folder has none; prompts must be token ids, no text comes out

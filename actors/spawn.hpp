@@ -12,6 +12,7 @@
 #include "actors/protocols.hpp"
 #include "actors/scheduler_watch.hpp"
 #include "actors/served_model.hpp"
+#include "api/parse.hpp"
 #include "gpu/backend.hpp"
 #include "policy/iteration_planner.hpp"
 #include "policy/latency_learner.hpp"
@@ -46,6 +47,8 @@ struct QueueOptions {
   std::uint32_t max_prepared = 256;  ///< engine requests handed out at once
   /// fcfs: by deadline, then batch, then line, as the store has them.
   policy::OfflineOrderOptions order;
+  /// Of the lines of new batches; the queue itself fills in what only the model knows.
+  api::ParseLimits line_limits;
   UnixClock unix_clock = system_unix_clock;
 };
 

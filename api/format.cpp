@@ -59,12 +59,13 @@ json::object reply_choice(const CallCollector& collected, std::size_t index) {
 
 }  // namespace
 
-ReplyHead new_reply_head(const GenerateCall& call, std::int64_t unix_now) {
+ReplyHead new_reply_head(const GenerateCall& call, std::int64_t unix_now,
+                         std::string_view system_fingerprint) {
   return {.id = random_id(is_chat(call) ? "chatcmpl-" : "cmpl-"),
           .created = unix_now,
           .model = call.model,
           .service_tier = call.service_tier,
-          .system_fingerprint = {}};
+          .system_fingerprint = std::string(system_fingerprint)};
 }
 
 std::string reply_body(const ReplyHead& head, const CallCollector& collected) {

@@ -23,7 +23,8 @@ struct ReplyHead {
   std::string system_fingerprint;  ///< left out if empty
 };
 /// A new head for `call`, with an id of the endpoint's kind ("cmpl-…", "chatcmpl-…").
-ReplyHead new_reply_head(const GenerateCall& call, std::int64_t unix_now);
+ReplyHead new_reply_head(const GenerateCall& call, std::int64_t unix_now,
+                         std::string_view system_fingerprint);
 
 /// The whole reply of a completions or chat completions call.
 std::string reply_body(const ReplyHead& head, const CallCollector& collected);

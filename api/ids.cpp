@@ -17,20 +17,35 @@ bool is_name(std::string_view text, std::size_t max) {
   });
 }
 
-}  // namespace
-
-std::string random_id(std::string_view prefix) {
-  static constexpr std::string_view alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
+std::mt19937_64& random_engine() {
   thread_local std::mt19937_64 engine = [] {
     std::random_device device;
     std::seed_seq seed{device(), device(), device(), device(),
                        device(), device(), device(), device()};
     return std::mt19937_64(seed);
   }();
+  return engine;
+}
+
+/// Appends `count` random characters of `alphabet`.
+void append_random(std::string& text, std::string_view alphabet, std::size_t count) {
   std::uniform_int_distribution<std::size_t> pick(0, alphabet.size() - 1);
+  for (std::size_t i = 0; i < count; ++i) text += alphabet[pick(random_engine())];
+}
+
+}  // namespace
+
+std::string random_id(std::string_view prefix) {
   std::string id(prefix);
-  for (int i = 0; i < 24; ++i) id += alphabet[pick(engine)];
+  append_random(id, "0123456789abcdefghijklmnopqrstuvwxyz", 24);
   return id;
+}
+
+std::string random_hex(std::size_t digits) {
+  std::string text;
+  append_random(text, "0123456789abcdef", digits);
+  if (text.find_first_not_of('0') == text.npos) text.back() = '1';
+  return text;
 }
 
 bool is_valid_request_id(std::string_view text) { return is_name(text, 128); }

@@ -8,6 +8,8 @@ namespace tandem::api {
 
 /// `prefix` and 24 random characters of [0-9a-z], e.g. random_id("chatcmpl-").
 std::string random_id(std::string_view prefix);
+/// `digits` random hexadecimal digits, not all of them 0.
+std::string random_hex(std::size_t digits);
 /// At most 128 characters of [A-Za-z0-9._-], not empty.
 bool is_valid_request_id(std::string_view text);
 /// OpenAI's pattern of a WebSocket lane: 1 to 256 characters of [A-Za-z0-9_.-].

@@ -15,6 +15,9 @@
 
 namespace tandem::api {
 
+/// The most that any configuration allows.
+inline constexpr std::uint32_t most_choices = 128, most_prompts = 4096;
+
 struct ParseLimits {
   std::string model;            ///< the model that is served, and the only one allowed; empty: any
   std::int64_t vocab_size = 0;  ///< bounds token ids in logit_bias, stop_token_ids and prompts

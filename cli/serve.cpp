@@ -5,9 +5,11 @@
 #include <caf/actor_system_config.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <optional>
+#include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
 #include <sstream>
 #include <sys/resource.h>
@@ -20,6 +22,7 @@
 #include "cli/logging.hpp"
 #include "cli/profile.hpp"
 #include "cli/shutdown.hpp"
+#include "core/fnv.hpp"
 #include "net/server.hpp"
 
 namespace tandem::cli {
@@ -72,6 +75,14 @@ bool write_port_file(const std::filesystem::path& file, std::uint16_t port) {
   std::error_code failure;
   std::filesystem::rename(partial, file, failure);
   return !failure;
+}
+
+/// What decides which tokens a seed gives.
+std::string fingerprint(const std::string& model, const policy::ProfileKey& key) {
+  std::uint64_t hash = fnv1a(model);
+  for (const auto* part : {&key.model, &key.device, &key.dtype, &key.engine_version})
+    hash = fnv1a(*part, fnv1a("\n", hash));
+  return fmt::format("fp_{:016x}", hash);
 }
 
 int start_failed(const Error& reason, int exit_code) {
@@ -136,11 +147,13 @@ int Service::serve_until_stopped(caf::actor_system& system, LoadedModel model,
   const auto limits = backend->limits();
   const auto parameters = model.served.config.num_parameters();
   settle_context(config_, limits, model.served);
+  const auto key = profile_key(model.served.config, limits, config_);
+  model.served.fingerprint = fingerprint(model.served.name, key);
   const auto served = std::make_shared<const ServedModel>(std::move(model.served));
   model.weights.reset();
   auto options = config_.runtime;
   options.store.note_crashes = true;
-  const auto key = profile_key(served->config, limits, config_);
+  options.line_limits = config_.server.call_limits;
   if (const auto applied = apply_profile(config_, key, options); !applied)
     return start_failed(applied.error(), exit_usage);
   RuntimeParts parts;

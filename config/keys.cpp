@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "api/parse.hpp"
 #include "config/key_builders.hpp"
 
 namespace tandem::config {
@@ -210,11 +211,13 @@ std::vector<Key> network_keys() {
             "Of a JSON body or a WebSocket message; larger ones are refused unread."),
       bytes("max_upload_bytes", 1024, 1LL << 40, TANDEM_FIELD(server.max_upload_bytes),
             "Of an uploaded file. OpenAI allows 200 MB for batches."),
-      integer("max_choices", 1, 128, TANDEM_FIELD(server.max_choices), "Largest n of one call."),
-      integer("max_prompts", 1, 4096, TANDEM_FIELD(server.max_prompts),
+      integer("max_choices", 1, api::most_choices, TANDEM_FIELD(server.call_limits.max_choices),
+              "Largest n of one call."),
+      integer("max_prompts", 1, api::most_prompts, TANDEM_FIELD(server.call_limits.max_prompts),
               "Prompts in the list of one /v1/completions call."),
-      flag("strict_fields", TANDEM_FIELD(server.strict_fields),
-           "Refuse calls with unknown fields, which are otherwise ignored: finds misspelt ones."),
+      flag("strict_fields", TANDEM_FIELD(server.call_limits.strict_fields),
+           "Refuse calls and batch lines with unknown fields, which are otherwise ignored: finds "
+           "misspelt ones."),
       integer("max_responses_per_connection", 1, 4096,
               TANDEM_FIELD(server.max_responses_per_connection),
               "Responses in flight on one WebSocket."),

@@ -64,6 +64,11 @@ std::string status_line(int status) {
   return line;
 }
 
+std::optional<api::TraceContext> span_of(const RequestHead& head) {
+  const auto caller = api::parse_traceparent(head.value("traceparent"));
+  return caller ? std::optional(api::new_span(*caller)) : std::nullopt;
+}
+
 }  // namespace
 
 int retry_after_seconds(Services& services) {
@@ -93,6 +98,7 @@ Exchange::Exchange(Services& shared, std::shared_ptr<Connection> peer, RequestPa
       connection(std::move(peer)),
       head(parser.head()),
       request_id(std::move(id)),
+      trace(span_of(parser.head())),
       parser_(parser) {}
 
 bool Exchange::keep_alive() const {
@@ -111,6 +117,7 @@ std::string Exchange::header(int status, std::string_view content_type, const Fi
   else
     close_after_ = true;
   add_field(text, "X-Request-Id", request_id);
+  if (trace) add_field(text, "Traceparent", trace->header());
   const auto elapsed =
       std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - started_);
   add_field(text, "OpenAI-Processing-Ms", std::to_string(elapsed.count()));

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/trace_context.hpp"
 #include "core/result.hpp"
 #include "net/awaitable.hpp"
 #include "net/connection.hpp"
@@ -29,10 +30,11 @@ class Exchange {
   Services& services;
   const std::shared_ptr<Connection> connection;
   const RequestHead& head;
-  const std::string request_id;         ///< the caller's X-Request-Id, or minted
-  std::vector<std::string> parameters;  ///< of the path
-  std::string tenant;                   ///< whose API key came with it; empty where none is asked
-  bool authorized = false;              ///< false: an open route, without a key that is known
+  const std::string request_id;                  ///< the caller's X-Request-Id, or minted
+  const std::optional<api::TraceContext> trace;  ///< our span in the caller's trace, if it sent one
+  std::vector<std::string> parameters;           ///< of the path
+  std::string tenant;       ///< whose API key came with it; empty where none is asked
+  bool authorized = false;  ///< false: an open route, without a key that is known
 
   // ---- the request's body ----
   /// The whole body, up to options.max_body_bytes. Nothing: too large, malformed or too slow, and
@@ -63,6 +65,10 @@ class Exchange {
   void begin_reply(int status, std::string_view content_type, std::uint64_t length,
                    const Fields& fields = {});
 
+  /// For logs; "-" without a trace.
+  [[nodiscard]] std::string_view trace_id() const {
+    return trace ? std::string_view(trace->trace_id) : "-";
+  }
   [[nodiscard]] bool replied() const { return status_ != 0; }
   [[nodiscard]] int status() const { return status_; }
   [[nodiscard]] bool keep_alive() const;

@@ -26,8 +26,8 @@ void add_data(std::string& out, std::string_view json) {
 /// Chunks of completions and chat completions.
 class ChunkWriter final : public SseWriter {
  public:
-  explicit ChunkWriter(const GenerateCall& call)
-      : call_(call), head_(api::new_reply_head(call, std::time(nullptr))) {}
+  ChunkWriter(const GenerateCall& call, const ServedModel& model)
+      : call_(call), head_(api::new_reply_head(call, std::time(nullptr), model.fingerprint)) {}
 
   void add(const StreamedCall::Pending& pending, std::string& out) override {
     if (started_.size() <= pending.index) started_.resize(pending.index + 1, false);
@@ -129,13 +129,14 @@ asio::awaitable<void> reply_whole(Exchange& exchange, api::ParsedCall parsed) {
   if (collected.error()) co_return exchange.fail(*collected.error());
   if (collected.cancelled())
     co_return exchange.fail(error(Errc::cancelled, "the request was cancelled"));
-  exchange.reply_json(
-      api::reply_body(api::new_reply_head(call.call(), std::time(nullptr)), collected));
+  const auto& fingerprint = exchange.services.model->fingerprint;
+  exchange.reply_json(api::reply_body(
+      api::new_reply_head(call.call(), std::time(nullptr), fingerprint), collected));
 }
 
 asio::awaitable<void> reply_stream(Exchange& exchange, api::ParsedCall parsed) {
   StreamedCall call(exchange.services, std::move(parsed.call), exchange.connection->changed);
-  ChunkWriter writer(call.call());
+  ChunkWriter writer(call.call(), *exchange.services.model);
   call.submit(exchange.request_id, exchange.tenant, parsed.num_ignored);
   co_await stream_reply(exchange, call, writer);
 }

@@ -209,7 +209,7 @@ asio::awaitable<void> HttpSession::route(Exchange& exchange) {
   if (upgrade) {
     if (!begin_upgrade(exchange)) co_return;
     upgrade_ = head;
-    caller_ = {exchange.request_id, exchange.tenant};
+    caller_ = {exchange.request_id, exchange.tenant, exchange.trace};
     co_return;
   }
   exchange.parameters = std::move(found.parameters);
@@ -223,8 +223,8 @@ asio::awaitable<bool> HttpSession::finish(Exchange& exchange) {
     exchange.fail(error(Errc::internal, "the request got no answer"));
     exchange.close_after();
   }
-  spdlog::debug("http_done request_id={} method={} status={}", exchange.request_id,
-                exchange.head.method, exchange.status());
+  spdlog::debug("http_done request_id={} trace_id={} method={} status={}", exchange.request_id,
+                exchange.trace_id(), exchange.head.method, exchange.status());
   const bool sent = co_await connection_->drain_to(0, services_.options.write_timeout);
   if (!sent) co_return false;
   co_return exchange.keep_alive() && !connection_->peer_gone();

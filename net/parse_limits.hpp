@@ -1,19 +1,13 @@
-// The bounds that the server's options put on the bodies of calls.
+// The bounds that the server's options and its model put on the bodies of calls.
 #pragma once
 
-#include "api/parse.hpp"
+#include "actors/prepare.hpp"
 #include "net/services.hpp"
 
 namespace tandem::net {
 
 inline api::ParseLimits parse_limits(const Services& services) {
-  api::ParseLimits limits;
-  limits.model = services.model->name;
-  limits.vocab_size = services.model->config.vocab_size;
-  limits.max_choices = services.options.max_choices;
-  limits.max_prompts = services.options.max_prompts;
-  limits.strict_fields = services.options.strict_fields;
-  return limits;
+  return limits_for(*services.model, services.options.call_limits);
 }
 
 }  // namespace tandem::net

@@ -15,6 +15,7 @@
 
 #include "actors/protocols.hpp"
 #include "actors/served_model.hpp"
+#include "api/parse.hpp"
 #include "core/result.hpp"
 
 namespace tandem::net {
@@ -34,9 +35,7 @@ struct ServerOptions {
   std::uint32_t max_connections = 4096;             ///< more are answered 503
   std::uint64_t max_body_bytes = 4ULL << 20;        ///< JSON bodies and WebSocket messages
   std::uint64_t max_upload_bytes = 200ULL << 20;    ///< files
-  std::uint32_t max_choices = 16;                   ///< n of one call
-  std::uint32_t max_prompts = 64;                   ///< prompts of one /v1/completions call
-  bool strict_fields = false;                       ///< unknown top-level fields are errors
+  api::ParseLimits call_limits;                     ///< without what only the model knows
   std::uint32_t max_responses_per_connection = 16;  ///< in flight on one WebSocket
   std::uint32_t max_lanes_per_connection = 32;      ///< named lanes of one WebSocket
 

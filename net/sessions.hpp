@@ -2,8 +2,10 @@
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
+#include <optional>
 #include <string>
 
+#include "api/trace_context.hpp"
 #include "net/awaitable.hpp"
 #include "net/request_head.hpp"
 #include "net/services.hpp"
@@ -15,6 +17,7 @@ boost::asio::awaitable<void> serve_http(Services& services, boost::asio::ip::tcp
 /// Who sent a request, and what it is called in logs.
 struct Caller {
   std::string request_id, tenant;
+  std::optional<api::TraceContext> trace;  ///< its answer's span, if it came with one
 };
 
 /// `head` asked for the upgrade and was let through.

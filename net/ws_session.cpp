@@ -36,6 +36,7 @@ class WsSession final : public Session, public std::enable_shared_from_this<WsSe
   WsSession(Services& services, tcp::socket socket, Caller caller)
       : services_(services),
         id_(caller.request_id),
+        trace_(caller.trace),
         stream_(std::move(socket)),
         changed_(services.io),
         lanes_(std::in_place, services, std::move(caller), changed_) {
@@ -68,6 +69,7 @@ class WsSession final : public Session, public std::enable_shared_from_this<WsSe
 
   Services& services_;
   const std::string id_;
+  const std::optional<api::TraceContext> trace_;
   websocket::stream<tcp::socket, false> stream_;  ///< without permessage-deflate
   Signal changed_;
   std::optional<Lanes> lanes_;        ///< none: the connection has ended
@@ -85,7 +87,10 @@ asio::awaitable<bool> WsSession::accept(const RequestHead& head) {
   timeouts.keep_alive_pings = true;
   stream_.set_option(timeouts);
   stream_.set_option(websocket::stream_base::decorator(
-      [id = id_](websocket::response_type& response) { response.set("X-Request-Id", id); }));
+      [id = id_, trace = trace_](websocket::response_type& response) {
+        response.set("X-Request-Id", id);
+        if (trace) response.set("Traceparent", trace->header());
+      }));
   stream_.read_message_max(options.max_body_bytes);
   stream_.auto_fragment(false);
   stream_.write_buffer_bytes(1024);
@@ -99,7 +104,8 @@ asio::awaitable<bool> WsSession::accept(const RequestHead& head) {
 asio::awaitable<void> WsSession::run(const RequestHead& head) {
   const auto self = shared_from_this();
   if (!co_await accept(head)) co_return;
-  spdlog::debug("websocket_opened request_id={}", id_);
+  spdlog::debug("websocket_opened request_id={} trace_id={}", id_,
+                trace_ ? std::string_view(trace_->trace_id) : "-");
   asio::co_spawn(
       services_.io, [self] { return self->write_messages(); },
       [self](const std::exception_ptr& thrown) {

@@ -101,8 +101,6 @@ void EventLog::finished(bool drained, TimePoint now) {
   end();
 }
 
-void LogDigest::add(std::string_view line) {
-  for (const char c : line) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-}
+void LogDigest::add(std::string_view line) { hash_ = fnv1a(line, hash_); }
 
 }  // namespace tandem::sim

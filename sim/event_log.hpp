@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/fnv.hpp"
 #include "sim/run_observer.hpp"
 
 namespace tandem::sim {
@@ -46,7 +47,7 @@ class LogDigest {
   [[nodiscard]] std::uint64_t value() const { return hash_; }
 
  private:
-  std::uint64_t hash_ = 0xcbf29ce484222325ULL;  ///< FNV-1a
+  std::uint64_t hash_ = fnv_basis;
 };
 
 }  // namespace tandem::sim

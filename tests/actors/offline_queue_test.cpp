@@ -87,6 +87,47 @@ TEST_CASE_METHOD(QueueFixture, "one bad line fails the batch, and each is named 
   CHECK(refill(4).empty());
 }
 
+TEST_CASE_METHOD(QueueFixture, "fields of batch lines that nobody knows are counted") {
+  const auto id = create(line("a", R"("prompt":[1],"zebra":1,"yak":2)") +
+                         line("b", R"("prompt":[1],"zebra":1)"));
+  CHECK(batch(id).state == store::BatchState::in_progress);
+  CHECK(metrics->text().find("\ntandem_ignored_fields_total 3\n") != std::string::npos);
+  generate(refill(2));
+  CHECK(batch(id).completed == 2);
+  CHECK(metrics->text().find("\ntandem_ignored_fields_total 3\n") != std::string::npos);
+}
+
+TEST_CASE("with strict_fields a batch line with an unknown field is an error") {
+  QueueOptions options;
+  options.line_limits.strict_fields = true;
+  QueueFixture fixture(options);
+  const auto failed =
+      fixture.batch(fixture.create(simple_lines(1) + line("b", R"("prompt":[1],"zebra":1)")));
+  CHECK(failed.state == store::BatchState::failed);
+  REQUIRE(failed.errors.size() == 1);
+  CHECK(failed.errors[0].code == "unsupported_parameter");
+  CHECK(failed.errors[0].param == "zebra");
+  CHECK(failed.errors[0].line == 2);
+}
+
+TEST_CASE("batch lines have the limits that the configuration sets, once accepted for good") {
+  QueueOptions options;
+  options.line_limits.max_choices = 3;
+  QueueFixture fixture(options);
+  const auto refused = fixture.batch(fixture.create(line("a", R"("prompt":[1],"n":4)")));
+  REQUIRE(refused.errors.size() == 1);
+  CHECK(refused.errors[0].param == "n");
+  const auto id = fixture.create(line("a", R"("prompt":[1],"n":3,"zebra":1)"));
+  CHECK(fixture.batch(id).state == store::BatchState::in_progress);
+  fixture.options.line_limits.max_choices = 1;
+  fixture.options.line_limits.strict_fields = true;
+  fixture.restart();
+  const auto requests = fixture.refill(3);
+  REQUIRE(requests.size() == 3);
+  fixture.generate(requests);
+  CHECK(fixture.batch(id).completed == 1);
+}
+
 TEST_CASE("a batch is refused as a whole for its size, a repeated custom_id, or nothing in it") {
   QueueFixture fixture(QueueOptions{.max_batch_items = 3});
   const auto first_error = [&](const std::string& contents) {

@@ -53,7 +53,7 @@ const json::object& choice_of(const json::object& body, std::size_t index = 0) {
 
 TEST_CASE("a chat reply has every field that clients read") {
   const auto call = call_for(Endpoint::chat_completions);
-  const auto head = new_reply_head(call, 1700000000);
+  const auto head = new_reply_head(call, 1700000000, "");
   const auto text = reply_body(head, collected(call));
   CHECK(problems("CreateChatCompletionResponse", text) == "");
   const auto body = object_of(text);
@@ -87,7 +87,7 @@ TEST_CASE("a chat reply has every field that clients read") {
 TEST_CASE("chat log-probabilities are lists of tokens with bytes") {
   auto call = call_for(Endpoint::chat_completions);
   call.sampling.logprobs = 3;
-  const auto text = reply_body(new_reply_head(call, 1), collected(call));
+  const auto text = reply_body(new_reply_head(call, 1, ""), collected(call));
   CHECK(problems("CreateChatCompletionResponse", text) == "");
   const auto body = object_of(text);
   const auto& content = choice_of(body).at("logprobs").at("content").as_array();
@@ -101,7 +101,7 @@ TEST_CASE("chat log-probabilities are lists of tokens with bytes") {
 TEST_CASE("a completion reply, its echo and its log-probabilities") {
   auto call = call_for(Endpoint::completions);
   call.sampling.logprobs = 2;
-  auto text = reply_body(new_reply_head(call, 1), collected(call));
+  auto text = reply_body(new_reply_head(call, 1, ""), collected(call));
   CHECK(problems("CreateCompletionResponse", text) == "");
   auto body = object_of(text);
   CHECK(body.at("object") == "text_completion");
@@ -119,7 +119,7 @@ TEST_CASE("a completion reply, its echo and its log-probabilities") {
   CHECK(top.at("bytes:\\xac") == -3.0);
 
   call.echo = true;
-  text = reply_body(new_reply_head(call, 1), collected(call));
+  text = reply_body(new_reply_head(call, 1, ""), collected(call));
   CHECK(choice_of(object_of(text)).at("text") == "OnceHello");
 }
 
@@ -135,7 +135,7 @@ TEST_CASE("impossible log-probabilities stay valid JSON") {
 
 TEST_CASE("chat chunks: the role comes first, the reason last, null in between") {
   const auto call = call_for(Endpoint::chat_completions);
-  const auto head = new_reply_head(call, 7);
+  const auto head = new_reply_head(call, 7, "");
   const auto first = stream_chunk(head, call, 1, text_delta("He"), true);
   const auto next = stream_chunk(head, call, 1, text_delta("llo"), false);
   const auto last = stream_chunk(head, call, 1, text_delta("", FinishReason::stop), false);
@@ -161,7 +161,7 @@ TEST_CASE("with include_usage every chunk has usage, and only the extra one hold
   for (const auto endpoint : {Endpoint::chat_completions, Endpoint::completions}) {
     auto call = call_for(endpoint);
     call.include_usage = true;
-    const auto head = new_reply_head(call, 7);
+    const auto head = new_reply_head(call, 7, "");
     const auto chunk = object_of(stream_chunk(head, call, 0, text_delta("x"), true));
     CHECK(chunk.at("usage").is_null());
     const auto text = usage_chunk(
@@ -180,7 +180,7 @@ TEST_CASE("with include_usage every chunk has usage, and only the extra one hold
 TEST_CASE("completion chunks have the shape of completions") {
   auto call = call_for(Endpoint::completions);
   call.sampling.logprobs = 0;
-  const auto head = new_reply_head(call, 7);
+  const auto head = new_reply_head(call, 7, "");
   auto delta = text_delta("He", FinishReason::length);
   delta.logprobs.push_back({.chosen = {"He", "He", -1.0F}, .top = {}, .text_offset = 12});
   const auto text = stream_chunk(head, call, 0, delta, false);
@@ -195,8 +195,7 @@ TEST_CASE("completion chunks have the shape of completions") {
 
 TEST_CASE("a fingerprint is sent where there is one") {
   const auto call = call_for(Endpoint::completions);
-  auto head = new_reply_head(call, 7);
-  head.system_fingerprint = "fp_1";
+  const auto head = new_reply_head(call, 7, "fp_1");
   CHECK(object_of(usage_chunk(head, call, {})).at("system_fingerprint") == "fp_1");
 }
 

@@ -85,6 +85,8 @@ def a_seed_fixes_the_tokens(binary):
         assert texts == [choice["text"] for choice in second["choices"]]
         assert texts[0] != texts[1], "the choices of one call differ"
         assert second["usage"]["prompt_tokens_details"]["cached_tokens"] >= 0
+        assert first["system_fingerprint"].startswith("fp_"), first
+        assert first["system_fingerprint"] == second["system_fingerprint"], second
 
 
 def bad_input_gets_one_clear_error(binary):

@@ -44,6 +44,7 @@ void end(caf::actor_system& system, Handle& actor) {
 
 ServedModelPtr fake_model() {
   auto model = std::make_shared<ServedModel>();
+  model->fingerprint = "fp_letters";
   model->name = "letters";
   model->config.vocab_size = num_fake_tokens;
   model->tokenizer = std::make_shared<LetterTokenizer>();

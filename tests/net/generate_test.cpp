@@ -49,6 +49,7 @@ TEST_CASE("a completion comes in one piece, with usage") {
   CHECK(body.at("choices").at(0).at("finish_reason") == "length");
   CHECK(body.at("usage").at("completion_tokens") == 5);
   CHECK(body.at("usage").at("prompt_tokens") == 3);
+  CHECK(body.at("system_fingerprint") == "fp_letters");
 }
 
 TEST_CASE("a chat streams as server-sent events, to [DONE]") {
@@ -74,7 +75,10 @@ TEST_CASE("a chat streams as server-sent events, to [DONE]") {
     CHECK(usage.at("usage").at("completion_tokens") == 10);
     CHECK(events[events.size() - 3].at("choices").at(0).at("finish_reason") == "length");
     for (const auto& event : events)
-      if (event.is_object()) CHECK(event.at("id") == events.front().at("id"));
+      if (event.is_object()) {
+        CHECK(event.at("id") == events.front().at("id"));
+        CHECK(event.at("system_fingerprint") == "fp_letters");
+      }
   }
 }
 

@@ -92,6 +92,21 @@ TEST_CASE("unknown paths and wrong methods are JSON errors") {
   CHECK(service.ask(get("/v1/responses")).status == 426);
 }
 
+TEST_CASE("an answer's traceparent is a span in the caller's trace, if there is one") {
+  Service service;
+  const std::string trace = "0af7651916cd43dd8448eb211c80319c", span = "b7ad6b7169203331";
+  for (const auto* path : {"/livez", "/nowhere"}) {
+    const auto reply = service.ask(get(path, "traceparent: 00-" + trace + '-' + span + "-01\r\n"));
+    const auto& ours = reply.fields.at("traceparent");
+    CHECK(ours.starts_with("00-" + trace + '-'));
+    CHECK(ours.ends_with("-01"));
+    CHECK(ours.find(span) == ours.npos);
+  }
+  CHECK_FALSE(service.ask(get("/livez")).fields.contains("traceparent"));
+  CHECK_FALSE(service.ask(get("/livez", "traceparent: 00-" + trace + "\r\n"))
+                  .fields.contains("traceparent"));
+}
+
 TEST_CASE("X-Request-Id is echoed if it is sane, and minted if not") {
   Service service;
   CHECK(service.ask(get("/livez", "X-Request-Id: my-id.1_2\r\n")).fields.at("x-request-id") ==
