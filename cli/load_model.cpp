@@ -41,7 +41,7 @@ Result<LoadedModel> load_model(const config::Config& config) {
   if (!tokenizer) return tokenizer.error();
   loaded.served.tokenizer = *tokenizer;
   if (*tokenizer) {
-    const auto format = model::load_chat_format(config.model);
+    const auto format = model::load_chat_format(config.model, config.template_limits);
     if (!format) return format.error();
     loaded.served.chat_format = *format;
     if (!format->usable())

@@ -12,6 +12,7 @@
 #include "actors/runtime.hpp"
 #include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/host/host_backend.hpp"
+#include "model/jinja/limits.hpp"
 #include "net/server.hpp"
 
 namespace tandem::config {
@@ -30,11 +31,12 @@ struct ObjectiveTexts {
 struct Config {
   Config() { runtime.store.data_dir = "data"; }
 
-  std::filesystem::path model;       ///< a Hugging Face folder; load() fails if it is empty
-  std::string served_model_name;     ///< empty: the folder's name
-  std::string load_format = "auto";  ///< auto: its safetensors | dummy: random weights
-  std::uint64_t seed = 0;            ///< of dummy weights
-  std::string device = "auto";       ///< auto | host | cuda
+  std::filesystem::path model;           ///< a Hugging Face folder; load() fails if it is empty
+  std::string served_model_name;         ///< empty: the folder's name
+  std::string load_format = "auto";      ///< auto: its safetensors | dummy: random weights
+  std::uint64_t seed = 0;                ///< of dummy weights
+  model::jinja::Limits template_limits;  ///< of the chat template
+  std::string device = "auto";           ///< auto | host | cuda
   gpu::HostOptions host;
   gpu::CudaOptions cuda;
   RuntimeOptions

@@ -38,6 +38,15 @@ std::vector<Key> model_keys() {
               "Longest prompt plus answer, in tokens; longer calls are refused. 0: what the model "
               "allows. It is lowered, with a line in the log, to what the KV cache can hold, so "
               "that no request is taken in that could never run."),
+      integer("template_max_steps", 100'000, 1'000'000'000'000,
+              TANDEM_FIELD(template_limits.max_work),
+              "What the chat template may do for one conversation: nodes evaluated, and 16-byte "
+              "pieces of text made. Beyond it the call is refused as too large."),
+      bytes("template_max_output_bytes", 1LL << 16, 1LL << 30,
+            TANDEM_FIELD(template_limits.max_output_bytes), "The longest text that it may make."),
+      integer("template_max_nesting", 50, 2000, TANDEM_FIELD(template_limits.max_level),
+              "Evaluations inside each other, such as a macro that calls itself. More would need a "
+              "larger stack than threads have."),
   };
 }
 

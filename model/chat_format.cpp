@@ -139,9 +139,9 @@ SpecialTokens special_tokens_of(JsonFields& fields) {
 }  // namespace
 
 ChatFormat ChatFormat::from_template(std::string_view source, std::string name,
-                                     SpecialTokens special) {
+                                     SpecialTokens special, const jinja::Limits& limits) {
   ChatFormat format;
-  auto parsed = jinja::Template::parse(source, std::move(name));
+  auto parsed = jinja::Template::parse(source, std::move(name), limits);
   if (!parsed) {
     format.problem_ = parsed.error().message;
     return format;
@@ -186,7 +186,8 @@ AnswerFormat ChatFormat::answer_format(const Tokenizer& tokenizer) const {
   return format;
 }
 
-Result<ChatFormat> load_chat_format(const std::filesystem::path& folder) {
+Result<ChatFormat> load_chat_format(const std::filesystem::path& folder,
+                                    const jinja::Limits& limits) {
   std::error_code ignored;
   const auto config_path = folder / "tokenizer_config.json";
   Sources sources;
@@ -205,10 +206,10 @@ Result<ChatFormat> load_chat_format(const std::filesystem::path& folder) {
     sources = {.name = "chat_template.jinja", .text = *std::move(text)};
   }
   if (sources.text.empty()) return ChatFormat();
-  auto format = ChatFormat::from_template(sources.text, std::move(sources.name), special);
+  auto format = ChatFormat::from_template(sources.text, std::move(sources.name), special, limits);
   if (format.usable() && !sources.tool_text.empty()) {
     const auto with_tools = ChatFormat::from_template(
-        sources.tool_text, std::move(sources.tool_name), std::move(special));
+        sources.tool_text, std::move(sources.tool_name), std::move(special), limits);
     format.tool_template_ = with_tools.template_;
     format.tool_problem_ = with_tools.problem_;
   }

@@ -15,6 +15,7 @@
 #include "core/generate.hpp"
 #include "core/result.hpp"
 #include "model/answer/answer_parser.hpp"
+#include "model/jinja/limits.hpp"
 #include "model/tokenizer.hpp"
 
 namespace tandem::model {
@@ -40,7 +41,7 @@ class ChatFormat {
   /// `name` stands for the template in errors. A template that cannot be parsed gives a format that
   /// is not usable().
   static ChatFormat from_template(std::string_view source, std::string name,
-                                  SpecialTokens special = {});
+                                  SpecialTokens special = {}, const jinja::Limits& limits = {});
 
   [[nodiscard]] bool usable() const { return template_ != nullptr; }
   /// Why it is not usable, naming template and line.
@@ -59,7 +60,8 @@ class ChatFormat {
   [[nodiscard]] AnswerFormat answer_format(const Tokenizer& tokenizer) const;
 
  private:
-  friend Result<ChatFormat> load_chat_format(const std::filesystem::path& folder);
+  friend Result<ChatFormat> load_chat_format(const std::filesystem::path& folder,
+                                             const jinja::Limits& limits);
 
   struct Parsed;
   std::shared_ptr<const Parsed> template_;
@@ -72,6 +74,7 @@ class ChatFormat {
 /// Looks at chat_template.jinja, else at tokenizer_config.json's chat_template: a string, or a list
 /// of which the one named "default" is taken, and the one named "tool_use" for conversations with
 /// tools.
-Result<ChatFormat> load_chat_format(const std::filesystem::path& folder);
+Result<ChatFormat> load_chat_format(const std::filesystem::path& folder,
+                                    const jinja::Limits& limits = {});
 
 }  // namespace tandem::model

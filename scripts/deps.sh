@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 usage() {
   cat <<'TEXT'
 usage: scripts/deps.sh [--tests] [--fuzz] [--check]
-  --tests   also the OpenAI client libraries and Hugging Face tokenizers, from PyPI and npm,
-            into build/clients
+  --tests   also the OpenAI client libraries, Hugging Face tokenizers and jinja2, from PyPI and
+            npm, into build/clients
   --fuzz    also clang 14 with its sanitizers, for the fuzzers
   --check   install nothing; say what is missing and exit 1
 TEXT
@@ -117,7 +117,7 @@ fi
 ((tests)) || exit 0
 
 # The clients, unmodified, in folders of their own. A stamp holds what they were made from.
-python_packages=("openai>=3,<4" "websockets>=13" "tokenizers>=0.21")
+python_packages=("openai>=3,<4" "websockets>=13" "tokenizers>=0.21" "jinja2>=3.1,<4")
 node_packages=(openai@6 ws@8)
 clients=build/clients
 # The Node client needs Node 20 or later; Debian 12 has 18, so npm brings one along.

@@ -21,8 +21,9 @@ struct Template::Tree {
   Block block;
 };
 
-Result<Template> Template::parse(std::string_view source, std::string name) {
+Result<Template> Template::parse(std::string_view source, std::string name, const Limits& limits) {
   Template made;
+  made.limits_ = limits;
   made.name_ = std::move(name);
   made.source_ = well_formed(source);
   Parser parser(made.source_);

@@ -13,27 +13,28 @@
 #include <vector>
 
 #include "core/result.hpp"
+#include "model/jinja/limits.hpp"
 #include "model/jinja/value.hpp"
 
 namespace tandem::model::jinja {
-
-struct Limits {
-  std::size_t max_work = 10'000'000;           ///< nodes evaluated, and 16-byte pieces of text made
-  std::size_t max_output_bytes = 64ULL << 20;  ///< of the text that is rendered
-  std::size_t max_level = 600;  ///< of evaluations inside each other, macros included
-};
 
 using Variables = std::vector<std::pair<std::string, Value>>;
 
 class Template {
  public:
   /// Fails with `invalid_value` or `unsupported`; the message names the template and the line.
-  static Result<Template> parse(std::string_view source, std::string name);
+  /// `limits` are those of its renderings.
+  static Result<Template> parse(std::string_view source, std::string name,
+                                const Limits& limits = {});
 
   /// The text for `variables`. Fails with `invalid_value` (of the template's own making, by
   /// raise_exception, or by using what is not there) or `too_large` (a bound was reached).
+  [[nodiscard]] Result<Text> render(const Variables& variables, std::time_t now) const {
+    return render(variables, now, limits_);
+  }
+  /// The same within other limits.
   [[nodiscard]] Result<Text> render(const Variables& variables, std::time_t now,
-                                    const Limits& limits = {}) const;
+                                    const Limits& limits) const;
   [[nodiscard]] const std::string& name() const { return name_; }
   /// The template's own text.
   [[nodiscard]] const std::string& source() const { return source_; }
@@ -41,6 +42,7 @@ class Template {
  private:
   struct Tree;
   std::string name_, source_;
+  Limits limits_;
   std::shared_ptr<const Tree> tree_;
 };
 

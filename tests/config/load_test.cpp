@@ -51,6 +51,22 @@ TEST_CASE("a file's values are taken and the rest are defaults") {
   CHECK(loaded.runtime.scheduler.plans_in_flight == 2);
 }
 
+TEST_CASE("the bounds of the chat template are options") {
+  const config::Config defaults;
+  CHECK(defaults.template_limits.max_work == 10'000'000);
+  CHECK(defaults.template_limits.max_output_bytes == 64 << 20);
+  CHECK(defaults.template_limits.max_level == 600);
+  const auto loaded = Given(
+                          "model: m\ntemplate_max_steps: 200000\ntemplate_max_output_bytes: 1MiB\n"
+                          "template_max_nesting: 77\n")
+                          .loaded();
+  CHECK(loaded.template_limits.max_work == 200'000);
+  CHECK(loaded.template_limits.max_output_bytes == 1 << 20);
+  CHECK(loaded.template_limits.max_level == 77);
+  const auto reason = Given("model: m\ntemplate_max_nesting: 2001\n").refused();
+  CHECK(reason.find("50 .. 2000") != std::string::npos);
+}
+
 TEST_CASE("objectives and the latency model's form are made of their texts") {
   const Given given(
       "model: m\nslo_ttft_p99: +10%\nslo_tbt_mean: 40ms\nslo_tbt_p50: none\nlatency_model: "

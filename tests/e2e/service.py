@@ -20,8 +20,9 @@ MODEL_NAME = "tandem-demo"
 class Service:
     """One process of the service on a free port, with a data folder that outlives restarts."""
 
-    def __init__(self, binary, data_dir=None, **options):
+    def __init__(self, binary, data_dir=None, model=DEMO_MODEL, **options):
         self.binary = binary
+        self.model = model
         self.owns_data = data_dir is None
         self.data_dir = pathlib.Path(data_dir or tempfile.mkdtemp(prefix="tandem-e2e-"))
         self.options = {"drain_delay_seconds": 0, **options}
@@ -49,7 +50,7 @@ class Service:
             str(self.binary),
             "serve",
             "--model",
-            str(DEMO_MODEL),
+            str(self.model),
             "--served-model-name",
             MODEL_NAME,
             "--port",

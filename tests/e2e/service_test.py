@@ -69,6 +69,15 @@ def a_flex_call_is_offline_work(binary):
         assert service.metric('tandem_prompt_tokens_total{class="offline"}') > 0
 
 
+def the_chat_template_keeps_to_its_bounds(binary):
+    with Service(binary, template_max_output_bytes="64KiB", max_context=2048) as service:
+        service.json("POST", "/v1/chat/completions", chat_item("Hello.", 4))
+        reply = service.request("POST", "/v1/chat/completions", chat_item("word " * 14000, 4))
+        status, error = error_of(reply)
+        assert status == 413, status
+        assert "chat template" in error["message"] and "65536 bytes" in error["message"], error
+
+
 def a_seed_fixes_the_tokens(binary):
     with Service(binary) as service:
         body = {
@@ -220,6 +229,7 @@ if __name__ == "__main__":
             sys.argv,
             online_and_offline_share_one_engine,
             a_flex_call_is_offline_work,
+            the_chat_template_keeps_to_its_bounds,
             a_seed_fixes_the_tokens,
             bad_input_gets_one_clear_error,
             a_drain_finishes_streams_and_exits_0,

@@ -44,13 +44,13 @@ const jinja::Variables& variables() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view source(reinterpret_cast<const char*>(data), size);
-  const auto parsed = jinja::Template::parse(source, "fuzz");
+  constexpr jinja::Limits limits{.max_work = 20'000, .max_output_bytes = 1 << 18, .max_level = 300};
+  const auto parsed = jinja::Template::parse(source, "fuzz", limits);
   if (!parsed) {
     require(!parsed.error().message.empty());
     return 0;
   }
-  const jinja::Limits limits{.max_work = 20'000, .max_output_bytes = 1 << 18, .max_level = 300};
-  const auto text = parsed->render(variables(), 1'795'694'400, limits);
+  const auto text = parsed->render(variables(), 1'795'694'400);
   if (!text) {
     require(!text.error().message.empty());
     return 0;

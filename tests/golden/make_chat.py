@@ -5,7 +5,7 @@ transformers (a sandboxed environment with trim_blocks and lstrip_blocks, loop c
 usage: make_chat.py [SHARED]      writes chat/goldens.json from chat/templates and chat/expressions.txt,
                                   and chat/published.json from the templates in the folder SHARED
        make_chat.py --show TEMPLATE CONVERSATION    prints one rendering
-Needs jinja2 3.1.
+Needs jinja2 3.1, which scripts/deps.sh --tests puts into build/clients/python.
 """
 
 import datetime

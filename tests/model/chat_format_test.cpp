@@ -138,6 +138,31 @@ TEST_CASE("what cannot be rendered is an error that says why") {
   CHECK_THAT(role.message, Contains("\"wizard\"") && Contains("assistant"));
 }
 
+TEST_CASE("what rendering may take is the folder's loader's to say") {
+  const auto tokenizer = tokenizer_with(markers);
+  tests::TemporaryFolder folder;
+  tests::write_file(
+      folder.path() / "chat_template.jinja",
+      "{% macro m(n) %}{{ m(n - 1) if n }}{% endmacro %}"
+      "{% for message in messages %}{{ message.content }}{{ m(message.content|length) }}"
+      "{% endfor %}");
+  const auto outcome = [&](const jinja::Limits& limits, const std::string& content) {
+    const auto format = load_chat_format(folder.path(), limits);
+    REQUIRE(format.has_value());
+    const std::vector<ChatMessage> messages{{"user", content}};
+    const auto prompt = format->render(*tokenizer, {.messages = messages});
+    if (prompt) return std::string();
+    CHECK(prompt.error().code == Errc::too_large);
+    return prompt.error().message;
+  };
+  const std::string text(40, 'a');
+  CHECK(outcome({}, text).empty());
+  CHECK_THAT(outcome({.max_work = 100}, text), Contains("more than 100 steps"));
+  CHECK_THAT(outcome({.max_output_bytes = 39}, text), Contains("more than 39 bytes"));
+  CHECK_THAT(outcome({.max_level = 60}, text), Contains("deeper than 60 levels"));
+  CHECK(outcome({.max_level = 60}, "a").empty());
+}
+
 TEST_CASE("templates are found where folders keep them") {
   const auto tokenizer = tokenizer_with(markers);
   const auto loaded = [&](const std::string& config, const std::string& jinja = "") {

@@ -34,9 +34,9 @@ Variables variables_of(const json::value& object) {
 
 Result<std::string> rendered(std::string_view source, const Variables& variables,
                              const Limits& limits = {}) {
-  const auto parsed = Template::parse(source, "test");
+  const auto parsed = Template::parse(source, "test", limits);
   if (!parsed) return parsed.error();
-  auto text = parsed->render(variables, now, limits);
+  auto text = parsed->render(variables, now);
   if (!text) return text.error();
   return std::move(text->bytes);
 }
