@@ -20,7 +20,6 @@
 #include "actors/batch_validation.hpp"
 #include "actors/item_desk.hpp"
 #include "actors/item_index.hpp"
-#include "actors/prepare.hpp"
 #include "actors/spawn.hpp"
 
 namespace tandem {

@@ -82,12 +82,6 @@ StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens ma
 
 }  // namespace
 
-api::ParseLimits limits_for(const ServedModel& model, api::ParseLimits limits) {
-  limits.model = model.name;
-  limits.vocab_size = model.config.vocab_size;
-  return limits;
-}
-
 std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model) {
   if (call.model != model.name)
     return error(

@@ -9,13 +9,9 @@
 
 #include "actors/prepared_call.hpp"
 #include "actors/served_model.hpp"
-#include "api/parse.hpp"
 #include "core/result.hpp"
 
 namespace tandem {
-
-/// `limits` with what only the model knows.
-api::ParseLimits limits_for(const ServedModel& model, api::ParseLimits limits);
 
 /// Why `call` need not be tokenized: another model is asked for, or the size of a prompt alone
 /// shows that it is too long. Costs next to nothing.

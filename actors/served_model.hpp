@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "api/parse.hpp"
 #include "core/units.hpp"
 #include "model/chat_format.hpp"
 #include "model/model_config.hpp"
@@ -26,5 +27,12 @@ struct ServedModel {
   std::int64_t created_at = 0;  ///< for /v1/models, unix seconds
 };
 using ServedModelPtr = std::shared_ptr<const ServedModel>;
+
+/// `limits` with what only the model knows.
+inline api::ParseLimits limits_for(const ServedModel& model, api::ParseLimits limits) {
+  limits.model = model.name;
+  limits.vocab_size = model.config.vocab_size;
+  return limits;
+}
 
 }  // namespace tandem

@@ -1,7 +1,7 @@
 // The bounds that the server's options and its model put on the bodies of calls.
 #pragma once
 
-#include "actors/prepare.hpp"
+#include "actors/served_model.hpp"
 #include "net/services.hpp"
 
 namespace tandem::net {
