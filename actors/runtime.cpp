@@ -126,6 +126,7 @@ policy::SchedulerOptions scheduler_options(const RuntimeOptions& options,
   if (backend) {
     const auto& limits = backend->limits();
     result.kv_blocks = limits.kv_blocks;
+    result.row_quantum = limits.row_quantum;
     result.max_sequences = std::min(result.max_sequences, limits.max_sequences);
     result.max_iteration_tokens =
         std::min(result.max_iteration_tokens, limits.max_iteration_tokens);

@@ -151,6 +151,7 @@ Result<Plan> make_plan(const SimulateArguments& a) {
   if (auto taken = take_machine(a, plan); !taken) return taken.error();
   auto& run = plan.options.run;
   run.scheduler.max_iteration_tokens = Tokens(a.max_iteration_tokens);
+  run.scheduler.row_quantum = a.row_quantum;
   run.scheduler.max_sequences = a.max_sequences;
   run.scheduler.prefix_cache = !a.no_prefix_cache;
   run.scheduler.hash_key = 1;

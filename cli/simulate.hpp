@@ -45,6 +45,7 @@ struct SimulateArguments {
   double offline_utility_ratio = 0.99;
 
   std::int64_t max_iteration_tokens = 2048;
+  std::uint32_t row_quantum = 1;
   std::uint32_t max_sequences = 256;
   bool no_prefix_cache = false;
   sim::FaultOptions faults;

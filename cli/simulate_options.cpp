@@ -28,6 +28,12 @@ void add_machine(CLI::App& app, SimulateArguments& a) {
   app.add_option("--max-iteration-tokens", a.max_iteration_tokens, "As of serve")
       ->check(CLI::Range(16, 1 << 20))
       ->capture_default_str();
+  app.add_option(
+         "--row-quantum", a.row_quantum,
+         "Rows that the device computes at once: 128 of cuda, 16 of a host with AMX; prompts "
+         "that are cut end on a multiple of it")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
   app.add_option("--max-sequences", a.max_sequences, "As of serve")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();

@@ -51,7 +51,9 @@ struct PlanningView {
   std::span<const SequenceView> offline_waiting;
   Blocks free_blocks{0};  ///< free or evictable
   std::uint32_t free_slots = 0;
-  Tokens token_budget{0};  ///< rows that one iteration may have
+  Tokens token_budget{0};        ///< rows that one iteration may have
+  std::int64_t row_quantum = 1;  ///< the device computes rows in multiples of it: part of one costs
+                                 ///< as much as a whole
   TimePoint now{};
   bool offline_alone_in_flight = false;    ///< plans are in flight, without any online work
   const LatencySnapshot* model = nullptr;  ///< null until something was measured

@@ -175,6 +175,7 @@ PlanningView PlanBuilder::planning_view(const SchedulerBooks& books) const {
   view.free_blocks = books.ledger.available();
   view.free_slots = books.table.free_slots();
   view.token_budget = books.options.max_iteration_tokens;
+  view.row_quantum = books.options.row_quantum;
   view.offline_alone_in_flight =
       !books.in_flight.empty() &&
       std::all_of(books.in_flight.begin(), books.in_flight.end(),

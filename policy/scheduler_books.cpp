@@ -13,6 +13,7 @@ namespace {
 
 SchedulerOptions checked(SchedulerOptions options) {
   TANDEM_CHECK(options.max_iteration_tokens > Tokens(0), "an iteration has room for a token");
+  TANDEM_CHECK(options.row_quantum > 0, "rows are computed at least one at a time");
   TANDEM_CHECK(options.max_sequences > 0, "there is a slot");
   TANDEM_CHECK(options.plans_in_flight == 1 || options.plans_in_flight == 2,
                "one or two plans are in flight: a slice can name the plan before it alone");

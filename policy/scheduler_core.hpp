@@ -24,6 +24,7 @@ namespace tandem::policy {
 
 struct SchedulerOptions {
   Tokens max_iteration_tokens{512};   ///< the token budget of one iteration
+  std::uint32_t row_quantum = 1;      ///< of the device: row counts that use it best
   std::uint32_t max_sequences = 256;  ///< slots; no more than max_iteration_tokens are used
   Blocks kv_blocks{0};
   bool prefix_cache = true;

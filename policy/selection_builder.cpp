@@ -20,6 +20,7 @@ void SelectionBuilder::start(const PlanningView& view) {
   slots_ = view.free_slots;
   starved_from_ = nobody;
   online_is_blocked_ = false;
+  rows_are_full_ = false;
   shape_ = {};
   lift_time_limit();
 }
@@ -31,6 +32,23 @@ void SelectionBuilder::limit_time(const LatencyModel& model, double budget_ms, T
 }
 
 void SelectionBuilder::lift_time_limit() { model_ = nullptr; }
+
+Tokens SelectionBuilder::fitting(const SequenceView& sequence) {
+  const Tokens wanted = std::min(sequence.pending, tokens_);
+  const Tokens tokens = in_time(sequence, wanted);
+  if (sequence.decode) return tokens;
+  if (rows_are_full_) return Tokens(0);
+  if (tokens == wanted) return tokens;
+  const Tokens whole = std::max(on_quantum(tokens), std::min(at_least_, tokens));
+  rows_are_full_ = whole < tokens;
+  return whole;
+}
+
+Tokens SelectionBuilder::on_quantum(Tokens tokens) const {
+  const auto before = shape_.rows(), after = before + tokens.value();
+  const auto rounded = after - after % view_->row_quantum;
+  return rounded > before ? Tokens(rounded - before) : tokens;
+}
 
 Tokens SelectionBuilder::in_time(const SequenceView& sequence, Tokens wanted) const {
   if (model_ == nullptr) return wanted;
@@ -70,22 +88,22 @@ void SelectionBuilder::give(std::size_t rank) {
   Entry& entry = running_[rank];
   if (entry.fate != Fate::undecided || tokens_.is_zero()) return;
   const SequenceView& view = *entry.view;
-  const Tokens wanted = in_time(view, std::min(view.pending, tokens_));
+  const Tokens wanted = fitting(view);
   if (wanted.is_zero()) return;
-  Tokens fitting = view.tokens_that_fit(wanted, usable(rank));
-  if (fitting < wanted && rank < offline().first) {
+  Tokens given = view.tokens_that_fit(wanted, usable(rank));
+  if (given < wanted && rank < offline().first) {
     displace(view.blocks_needed(wanted), offline());
-    fitting = view.tokens_that_fit(wanted, usable(rank));
+    given = view.tokens_that_fit(wanted, usable(rank));
   }
-  if (fitting.is_zero()) {
+  if (given.is_zero()) {
     if (rank >= starved_from_) return;
     const Blocks needed = view.blocks_needed(Tokens(1)) + headroom_;
     if (!make_room(needed, {rank + 1, running_.size()})) return;
-    fitting = view.tokens_that_fit(wanted, usable(rank));
+    given = view.tokens_that_fit(wanted, usable(rank));
   }
   entry.fate = Fate::chosen;
-  entry.given = fitting;
-  entry.taken = view.blocks_needed(fitting);
+  entry.given = given;
+  entry.taken = view.blocks_needed(given);
   tokens_ -= entry.given;
   free_ -= entry.taken;
   shape_.add(view.context, entry.given, view.decode);
@@ -146,7 +164,7 @@ void SelectionBuilder::add_waiting_online() {
   Blocks promised = promised_to(online());
   for (const SequenceView& sequence : view_->online_waiting) {
     if (tokens_.is_zero()) return;
-    const Tokens wanted = in_time(sequence, std::min(sequence.pending, tokens_));
+    const Tokens wanted = fitting(sequence);
     if (wanted.is_zero()) return;
     online_is_blocked_ = true;
     const Blocks whole = sequence.blocks_needed(sequence.pending);
@@ -167,7 +185,7 @@ void SelectionBuilder::add_waiting_offline() {
     if (tokens_.is_zero() || slots_ == 0) return;
     const Blocks whole = sequence.blocks_needed(sequence.pending);
     if (whole + promised > free_ - headroom_) return;
-    const Tokens tokens = in_time(sequence, std::min(sequence.pending, tokens_));
+    const Tokens tokens = fitting(sequence);
     if (tokens.is_zero()) return;
     begin(sequence, tokens, starting_offline_);
     promised += whole - sequence.blocks_needed(tokens) + Blocks(1);

@@ -18,6 +18,10 @@
 //
 // Time: between limit_time and the next call of it, sequences get tokens only as far as the model
 // predicts that the iteration ends in time. Sizing is the model's closed form; nothing is searched.
+//
+// Rows: a prompt that time cuts ends where the iteration's rows are a multiple of what the device
+// computes at once, if any of it is left then, and no other prompt is added. Cutting by the token
+// budget is not our doing: one that is a multiple itself ends there anyway.
 #pragma once
 
 #include <algorithm>
@@ -74,8 +78,12 @@ class SelectionBuilder {
 
   void add_running(Span ranks, bool decodes);
   void give(std::size_t rank);
+  /// Of what is pending, as much as the iteration has rows and time for.
+  [[nodiscard]] Tokens fitting(const SequenceView& sequence);
   /// Of `wanted` tokens, as many as end in time.
   [[nodiscard]] Tokens in_time(const SequenceView& sequence, Tokens wanted) const;
+  /// Of a prompt that time cuts, as much as ends the iteration's rows on the device's quantum.
+  [[nodiscard]] Tokens on_quantum(Tokens tokens) const;
   /// Takes from ranks last-1 .. first until `needed` blocks are free; false: not in this selection.
   bool displace(Blocks needed, Span victims);
   /// The same for one that cannot run at all without: if it must wait, victims.first and all after
@@ -109,6 +117,7 @@ class SelectionBuilder {
   Tokens at_least_{0};
   /// Running sequences of this rank and above take no free blocks, and nothing starts.
   std::size_t starved_from_ = nobody;
+  bool rows_are_full_ = false;  ///< a prompt was cut on the row quantum: no other one fills it up
   bool online_is_blocked_ = false;  ///< a waiting online request lacks room: nothing offline starts
 };
 

@@ -25,6 +25,7 @@ class SimulatedBackend final : public gpu::Backend {
     limits_.max_sequences = options.scheduler.max_sequences;
     limits_.max_context = Tokens(options.scheduler.kv_blocks.value() * kv_block_tokens);
     limits_.vocab_size = options.vocab_size;
+    limits_.row_quantum = options.scheduler.row_quantum;
   }
 
   [[nodiscard]] const gpu::DeviceLimits& limits() const override { return limits_; }

@@ -44,6 +44,7 @@ inline SequenceView waiting(std::uint64_t id, std::int64_t pending) {
 struct World {
   std::vector<SequenceView> online_running, online_waiting, offline_running, offline_waiting;
   std::int64_t free_blocks = 100, budget = 64;
+  std::int64_t row_quantum = 1;
   std::uint32_t free_slots = 8;
   LatencySnapshot model;  ///< shown if its error is known
   BudgetSnapshot limits;
@@ -58,6 +59,7 @@ struct World {
     view.offline_waiting = offline_waiting;
     view.free_blocks = Blocks(free_blocks);
     view.free_slots = free_slots;
+    view.row_quantum = row_quantum;
     view.token_budget = Tokens(budget);
     view.offline_alone_in_flight = offline_alone_in_flight;
     view.now = now;
@@ -94,6 +96,7 @@ class RandomWorld {
     world.free_slots = static_cast<std::uint32_t>(below(4));
     const auto decodes = static_cast<std::int64_t>(world.online_running.size());
     world.budget = std::max<std::int64_t>(decodes, 1) + below(60);
+    world.row_quantum = below(2) == 0 ? 1 : 1 + below(32);
   }
   World world;
 

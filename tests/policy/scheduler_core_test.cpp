@@ -171,6 +171,21 @@ TEST_CASE("what preemption throws away is counted once it is computed again") {
   CHECK(plans[0]->tokens_of(plans[0]->slices[0])[20] == 1);
 }
 
+TEST_CASE("what the device is reaches the planner") {
+  Tokens seen_budget{0};
+  std::int64_t seen_quantum = 0;
+  auto options = small();
+  options.row_quantum = 16;
+  SchedulerCore core(options, std::make_unique<ScriptedPlanner>([&](const PlanningView& view) {
+                       seen_budget = view.token_budget;
+                       seen_quantum = view.row_quantum;
+                       return Selection{};
+                     }));
+  (void)core.on(Arrived{make_request(1, 20)}, {});
+  CHECK(seen_budget == Tokens(64));
+  CHECK(seen_quantum == 16);
+}
+
 TEST_CASE("the snapshots reach the planner") {
   const LatencySnapshot* seen_model = nullptr;
   const BudgetSnapshot* seen_budget = nullptr;

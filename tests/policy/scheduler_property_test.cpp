@@ -378,6 +378,7 @@ Life draw_life(std::uint64_t seed) {
   life.options.plans_in_flight = static_cast<std::uint32_t>(between(1, 2));
   life.options.offline_window = static_cast<std::uint32_t>(between(0, 8));
   life.options.hash_key = random();
+  life.options.row_quantum = static_cast<std::uint32_t>(between(0, 1) == 0 ? 1 : between(1, 32));
   if (life.ample) {
     life.options.max_sequences = 160;
     life.options.max_iteration_tokens = Tokens(between(160, 300));

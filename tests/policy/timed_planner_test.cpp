@@ -66,6 +66,41 @@ TEST_CASE("offline joins online up to the budget, decodes before prompts") {
   CHECK(choose(world, "hygen") == "1:1 2:1");
 }
 
+TEST_CASE("a prompt that is cut ends the iteration's rows on the device's quantum") {
+  World world = mixed_world();
+  world.row_quantum = 16;
+  world.limits.iteration_ms = 9.0;  // 40 rows
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:29");
+  world.row_quantum = 64;  // more than there is room for
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:37");
+  world.limits.iteration_ms = 12.0;  // 70 rows
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:61");
+  // What ends a prompt is not cut for it, and what is left then may begin another one.
+  world.limits.iteration_ms = 18.5;  // 135 rows
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:100 7:25");
+  // Full rows do not stop a prompt that time has not stopped.
+  world.row_quantum = 3;
+  world.limits.iteration_ms = 5.5;  // 5 rows
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:2");
+  // Nor does it matter without a limit of time.
+  world.row_quantum = 64;
+  world.limits.iteration_ms.reset();
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:100 7:50");
+  world.budget = 100;
+  CHECK(choose(world, "hygen") == "1:1 2:1 5:1 6:97");
+}
+
+TEST_CASE("rows that an online prompt leaves empty are not filled by offline prompts") {
+  World world = mixed_world();
+  world.row_quantum = 16;
+  world.online_running.push_back(prefilling(3, 0, 200));
+  world.online_waiting = {waiting(4, 100)};
+  world.limits.online_iteration_ms = 9.6;  // 46 rows
+  CHECK(choose(world, "hygen") == "1:1 2:1 3:30 5:1");
+  world.limits.online_iteration_ms = 0.5;  // the least comes first
+  CHECK(choose(world, "hygen") == "1:1 2:1 3:16");
+}
+
 TEST_CASE("the model's margin is kept free") {
   World world = mixed_world();
   world.model.model = plain_model(0.25);
@@ -152,7 +187,7 @@ TEST_CASE("over random views hygen keeps to its budget and offline takes all tha
     const bool least = alone && offline <= 16;
     if (!least) REQUIRE(world.model.model.predict_ms(shape) <= most);
     // The last prompt was cut by time alone if tokens and blocks were left and nobody gave way for
-    // another: one more is too many.
+    // another: one more, or a quantum more, is too many.
     const auto chosen = [&](const SequenceView& view) {
       return view.pending.is_zero() || is_chosen(selection, view.id);
     };
@@ -162,7 +197,7 @@ TEST_CASE("over random views hygen keeps to its budget and offline takes all tha
       if (view.id != last.id || view.decode || last.tokens == view.pending) continue;
       IterationShape with = shape;
       with.remove(view.context, last.tokens, false);
-      with.add(view.context, last.tokens + Tokens(1), false);
+      with.add(view.context, last.tokens + Tokens(world.row_quantum), false);
       const bool tokens_left = shape.rows() < world.budget;
       const bool inside_block =
           view.blocks_needed(last.tokens + Tokens(1)) == view.blocks_needed(last.tokens);
