@@ -38,6 +38,7 @@ struct SimulateArguments {
 
   std::filesystem::path offline;
   std::filesystem::path offline_prompts, prompt_prefix, tokenizer;
+  double offline_keep = 1, offline_prompt_scale = 1, offline_output_scale = 1;  ///< of a set
   std::size_t offline_items = 256;  ///< generated, without a set; 0: no offline work
   std::string offline_input_tokens = "512:4096", offline_output_tokens = "64:256";
   bool offline_once = false;

@@ -98,6 +98,12 @@ void add_workload(CLI::App& app, SimulateArguments& a) {
                  "File put before each of them: worked examples that all share");
   app.add_option("--tokenizer", a.tokenizer,
                  "Folder with the tokenizer for them; default: that of --model");
+  app.add_option("--offline-keep", a.offline_keep, "Share of an offline set's items")
+      ->check(CLI::Range(1e-6, 1.0));
+  app.add_option("--offline-prompt-scale", a.offline_prompt_scale, "Of its prompt lengths")
+      ->check(CLI::Range(1e-3, 1e3));
+  app.add_option("--offline-output-scale", a.offline_output_scale, "Of its answer lengths")
+      ->check(CLI::Range(1e-3, 1e3));
   app.add_option("--offline-items", a.offline_items, "Generated, without a set; 0: none")
       ->check(CLI::Range(0, 1 << 22));
   app.add_option("--offline-input-tokens", a.offline_input_tokens, "Of generated items")

@@ -117,7 +117,20 @@ Result<sim::Workload> tokenized_prompts(const SimulateArguments& a) {
 
 Result<sim::Workload> offline_part(const SimulateArguments& a, Tokens max_context,
                                    std::vector<std::string>& notes) {
-  if (a.offline.empty() && a.offline_prompts.empty()) return generated_offline(a);
+  const sim::Scaling scaling{.keep = a.offline_keep,
+                             .prompt_scale = a.offline_prompt_scale,
+                             .output_scale = a.offline_output_scale,
+                             .max_context = max_context,
+                             .drop_too_long = a.drop_too_long,
+                             .seed = a.seed};
+  if (a.offline.empty() && a.offline_prompts.empty()) {
+    if (scaling.keep != 1 || scaling.prompt_scale != 1 || scaling.output_scale != 1)
+      return wrong(
+          "--offline-keep, --offline-prompt-scale and --offline-output-scale need --offline "
+          "or --offline-prompts; generated items have lengths of their own",
+          "offline");
+    return generated_offline(a);
+  }
   if (!a.offline.empty() && !a.offline_prompts.empty())
     return wrong("--offline and --offline-prompts exclude each other", "offline_prompts");
   auto set =
@@ -126,8 +139,7 @@ Result<sim::Workload> offline_part(const SimulateArguments& a, Tokens max_contex
           : read(a.offline, {.request_class = RequestClass::offline, .sort = true, .seed = a.seed},
                  notes);
   if (!set) return set.error();
-  return fitted(std::move(*set), {.max_context = max_context, .drop_too_long = a.drop_too_long},
-                notes);
+  return fitted(std::move(*set), scaling, notes);
 }
 
 }  // namespace

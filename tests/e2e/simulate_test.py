@@ -125,6 +125,28 @@ def real_prompts_share_what_they_begin_with(binary):
         run(binary, *base, "--offline", prompts, code=USAGE, say=["exclude each other"])
 
 
+def an_offline_set_is_scaled_like_a_trace(binary):
+    with tempfile.TemporaryDirectory(prefix="tandem-simulate-") as name:
+        path = pathlib.Path(name)
+        lengths = "num_prefill_tokens,num_decode_tokens\n" + "100,20\n" * 40
+        result = path / "result.json"
+        base = ["--offline", write(path, "set.csv", lengths), "--offline-once", "--json", result]
+        base += ["--policy", "offline_only", "--duration", 60, "--seed", 1]
+
+        def offline(*flags):
+            run(binary, *base, *flags)
+            return json.loads(result.read_text())["policies"][0]["offline"]
+
+        plain = offline()
+        assert plain["finished"] == 40 and plain["tokens_served"] == 40 * 119, plain
+        short = offline("--offline-prompt-scale", 0.25, "--offline-output-scale", 0.5)
+        assert short["finished"] == 40 and short["tokens_served"] == 40 * (25 + 9), short
+        assert 0 < offline("--offline-keep", 0.5)["finished"] < 40
+        alone = ["--duration", 5, "--offline-prompt-scale", 2]
+        run(binary, *alone, code=USAGE, say=["need --offline"])
+        run(binary, *base, "--offline-keep", 2, code=USAGE, say=["offline-keep"])
+
+
 def wrong_traces_are_refused_by_line(binary):
     with tempfile.TemporaryDirectory(prefix="tandem-simulate-") as name:
         path = pathlib.Path(name)
@@ -187,6 +209,7 @@ if __name__ == "__main__":
             sys.argv,
             table_json_picture_and_log_tell_of_one_run,
             real_prompts_share_what_they_begin_with,
+            an_offline_set_is_scaled_like_a_trace,
             wrong_traces_are_refused_by_line,
             what_cannot_be_met_or_does_not_fit_is_said,
             a_file_stands_for_flags,
