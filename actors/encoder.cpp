@@ -1,6 +1,7 @@
 // Encoder: renders and tokenizes what would hold request intake up. One of a small pool; owns
 // nothing but the tokenizer's word cache of its thread.
-//   in   Prepare   answered by a PreparedCall, or by the Error that the caller will see
+//   in   Prepare     answered by a PreparedCall, or by the Error that the caller will see
+//        AnswerText  answered by the body of the reply, or likewise
 //   Detached in service. Intake gives it one job at a time, so its mailbox holds no queue.
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -8,6 +9,7 @@
 #include "actors/actor_support.hpp"
 #include "actors/prepare.hpp"
 #include "actors/spawn.hpp"
+#include "actors/text_answer.hpp"
 
 namespace tandem {
 namespace {
@@ -25,6 +27,9 @@ Encoder::behavior_type encoder(Self self, ServedModelPtr model) {
       [self](const msg::Prepare& job) {
         return msg::Reply<PreparedCall>{
             prepare(*job.call, *self->state.model, job.tenant, job.default_seed)};
+      },
+      [self](const msg::AnswerText& job) {
+        return msg::Reply<msg::TextBody>{text_body(*job.call, *self->state.model)};
       },
   };
 }

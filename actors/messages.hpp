@@ -14,6 +14,7 @@
 #include "core/plan.hpp"
 #include "core/request.hpp"
 #include "core/result.hpp"
+#include "core/text_call.hpp"
 #include "core/units.hpp"
 #include "policy/snapshots.hpp"
 #include "store/store.hpp"
@@ -53,6 +54,15 @@ struct Prepare {
   GenerateCallPtr call;
   std::string tenant;
   std::uint64_t default_seed = 0;  ///< see prepare()
+};
+
+/// Answered by a TextBody.
+struct AnswerText {
+  TextCallPtr call;
+};
+/// The body of the reply to a call about text, ready to be sent.
+struct TextBody {
+  std::shared_ptr<const std::string> json;
 };
 
 // ---- request intake, offline queue -> scheduler ----
@@ -188,6 +198,7 @@ TANDEM_MESSAGE(Accepted)
 TANDEM_MESSAGE(Cancel)
 TANDEM_MESSAGE(Drain)
 TANDEM_MESSAGE(Prepare)
+TANDEM_MESSAGE(AnswerText)
 TANDEM_MESSAGE(OfflineItems)
 TANDEM_MESSAGE(ItemsAvailable)
 TANDEM_MESSAGE(TokensEmitted)

@@ -13,30 +13,6 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
   return fnv1a(text, fnv_basis ^ seed);
 }
 
-Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& prompt,
-                                     const ServedModel& model) {
-  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
-    for (const auto id : *ids)
-      if (id < 0 || id >= model.config.vocab_size)
-        return error(Errc::invalid_value,
-                     "token id " + std::to_string(id) +
-                         " is outside the vocabulary; allowed are 0 to " +
-                         std::to_string(model.config.vocab_size - 1),
-                     "prompt");
-    return model::RenderedPrompt{*ids};
-  }
-  if (!model.tokenizer)
-    return error(Errc::unsupported,
-                 "model '" + model.name + "' has no tokenizer; send token ids as `prompt`",
-                 "prompt");
-  if (const auto* text = std::get_if<std::string>(&prompt))
-    return model::RenderedPrompt{model.tokenizer->encode(*text, true, true)};
-  model::Conversation conversation{.messages = std::get<std::vector<ChatMessage>>(prompt),
-                                   .arguments = call.template_arguments};
-  if (offers_tools(call)) conversation.tools = call.tools;
-  return model.chat_format.render(*model.tokenizer, conversation);
-}
-
 /// No fewer tokens than this can `prompt` become.
 Tokens fewest_tokens(const Prompt& prompt, const ServedModel& model) {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt))
@@ -82,6 +58,31 @@ StopRule stop_rule(const GenerateCall& call, const ServedModel& model, Tokens ma
 
 }  // namespace
 
+Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& prompt,
+                                     const ServedModel& model, const EncodeOptions& options) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
+    for (const auto id : *ids)
+      if (id < 0 || id >= model.config.vocab_size)
+        return error(Errc::invalid_value,
+                     "token id " + std::to_string(id) +
+                         " is outside the vocabulary; allowed are 0 to " +
+                         std::to_string(model.config.vocab_size - 1),
+                     "prompt");
+    return model::RenderedPrompt{*ids};
+  }
+  if (!model.tokenizer)
+    return error(Errc::unsupported,
+                 "model '" + model.name + "' has no tokenizer; send token ids as `prompt`",
+                 "prompt");
+  if (const auto* text = std::get_if<std::string>(&prompt))
+    return model::RenderedPrompt{model.tokenizer->encode(*text, options.add_special, true)};
+  model::Conversation conversation{.messages = std::get<std::vector<ChatMessage>>(prompt),
+                                   .arguments = call.template_arguments,
+                                   .add_generation_prompt = options.add_generation_prompt};
+  if (offers_tools(call)) conversation.tools = call.tools;
+  return model.chat_format.render(*model.tokenizer, conversation);
+}
+
 std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model) {
   if (call.model != model.name)
     return error(
@@ -109,7 +110,7 @@ Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
   auto& requests = prepared.requests;
   requests.reserve(call.prompts.size() * call.n);
   for (const auto& prompt : call.prompts) {
-    auto rendered = encode(call, prompt, model);
+    auto rendered = encode(call, prompt, model, {});
     if (!rendered) return rendered.error();
     prepared.prompt_end = rendered->end;
     auto& tokens = rendered->tokens;

@@ -17,6 +17,16 @@ namespace tandem {
 /// shows that it is too long. Costs next to nothing.
 std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model);
 
+/// The defaults are those of a generation.
+struct EncodeOptions {
+  bool add_special = true;            ///< of a text: what the model wants around it
+  bool add_generation_prompt = true;  ///< of a conversation: the header of the assistant's turn
+};
+/// The tokens of `prompt`, one of the call's. Errors: those of prepare() that are about the prompt
+/// alone.
+Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& prompt,
+                                     const ServedModel& model, const EncodeOptions& options);
+
 /// The engine requests of `call`. Ids and arrival are left for the caller to set. `default_seed`
 /// seeds calls that name none; choice i of a call is seeded with seed + i. Errors: model_not_found,
 /// context_length_exceeded, invalid_value (token id outside the vocabulary, empty prompt),

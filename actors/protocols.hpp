@@ -47,6 +47,13 @@ struct SubmitTo {
   Submit submit;
   TokenSink sink;
 };
+/// A call about text. Its sink is who abandons it; no tokens go there.
+struct AskText {
+  TextCallPtr call;
+  std::uint32_t ignored_fields = 0;  ///< as of Submit
+  std::uint64_t ticket = 0;          ///< likewise
+  TokenSink sink;
+};
 /// The sink lost interest in a call that was not answered yet: intake drops it if it is not being
 /// worked on, else does not admit it. It is answered by `cancelled`; one that was answered already
 /// is for Cancel.
@@ -74,11 +81,13 @@ using LatencyPredictor = Protocol<void(msg::IterationMeasured), void(msg::Attach
 using SloProfiler =
     Protocol<void(msg::RequestAdmitted), void(msg::TokensObserved), void(msg::AttachScheduler)>;
 
-using RequestIntake = Protocol<msg::Reply<msg::Accepted>(msg::SubmitTo), void(msg::Cancel),
-                               void(msg::Abandon), void(msg::RequestsEnded), void(msg::Drain)>;
+using RequestIntake =
+    Protocol<msg::Reply<msg::Accepted>(msg::SubmitTo), msg::Reply<msg::TextBody>(msg::AskText),
+             void(msg::Cancel), void(msg::Abandon), void(msg::RequestsEnded), void(msg::Drain)>;
 
 /// Renders and tokenizes for request intake. A few of them, detached.
-using Encoder = Protocol<msg::Reply<PreparedCall>(msg::Prepare)>;
+using Encoder =
+    Protocol<msg::Reply<PreparedCall>(msg::Prepare), msg::Reply<msg::TextBody>(msg::AnswerText)>;
 
 /// Owns batch jobs and items, in the durable store (store/store.hpp). Detached: it blocks on
 /// SQLite.
@@ -119,6 +128,7 @@ struct AttachObservers {
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AdmitTo)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::SubmitTo)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AskText)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::Abandon)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AttachQueue)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(tandem::msg::AttachScheduler)

@@ -1,11 +1,12 @@
 // Request intake: the door. Admits or refuses calls, has them tokenized, gives them ids.
 //   in   SubmitTo       answered by Accepted, or by the Error that the caller will see
+//        AskText        tokens of a text or text of tokens, for the caller alone
 //        Cancel         forwarded; ids that have ended are dropped here
 //        Abandon        a call that was not answered yet: dropped
 //        RequestsEnded  from the scheduler: room again
 //        Drain          from now on every call is refused with shutting_down; those that were taken
 //                       in before go on
-//   out  Prepare -> encoder, of calls with much text, one per encoder at a time
+//   out  Prepare, AnswerText -> encoder, of calls with much text, one per encoder at a time
 //        AdmitTo -> scheduler, after Accepted has been delivered: no token can overtake it
 //   A call with little text is tokenized here and passes those that wait for an encoder. While a
 //   call is encoded it counts as in the engine, so that its place is there when it is ready.
@@ -19,24 +20,41 @@
 #include "actors/encode_queue.hpp"
 #include "actors/prepare.hpp"
 #include "actors/spawn.hpp"
+#include "actors/text_answer.hpp"
 
 namespace tandem {
 namespace {
 
 using AcceptedReply = msg::Reply<msg::Accepted>;
+using TextReply = msg::Reply<msg::TextBody>;
 
 /// A call that was taken in and not answered yet.
 struct OpenCall {
+  using Outcome = PreparedCall;  ///< of its encoding
   msg::Submit submit;
   TokenSink sink;
   caf::typed_response_promise<AcceptedReply> promise;
   TimePoint arrival{};
-  std::optional<std::size_t> encoder;  ///< that works on it
+};
+/// The same of a call that the engine has nothing to do with.
+struct OpenText {
+  using Outcome = msg::TextBody;
+  msg::AskText ask;
+  caf::typed_response_promise<TextReply> promise;
+  TimePoint arrival{};
+};
+/// What waits for an encoder or is worked on by one.
+struct Encoding {
+  std::variant<OpenCall, OpenText> open;
+  std::optional<std::size_t> encoder;
   bool abandoned = false;
 };
 
 void answer(OpenCall& call, Result<msg::Accepted> result) {
   call.promise.deliver(AcceptedReply{std::move(result)});
+}
+void answer(OpenText& text, Result<msg::TextBody> result) {
+  text.promise.deliver(TextReply{std::move(result)});
 }
 
 struct IntakeState {
@@ -49,7 +67,7 @@ struct IntakeState {
   std::unordered_map<RequestId, RequestClass> in_engine;
   std::uint64_t online = 0, flex = 0;  ///< in the engine, and of calls that are encoded
   EncodeQueue queue{0, 0};
-  std::unordered_map<EncodeQueue::Job, OpenCall> encoding;
+  std::unordered_map<EncodeQueue::Job, Encoding> encoding;
   EncodeQueue::Job next_job = 1;
   std::uint64_t next_id = 1;
   std::uint64_t next_seed = 0;
@@ -70,6 +88,18 @@ std::uint64_t draw_seed(IntakeState& state) {
 }
 
 std::uint64_t num_requests(const GenerateCall& call) { return call.prompts.size() * call.n; }
+
+RequestClass class_of(const OpenCall& call) { return call.submit.call->request_class; }
+RequestClass class_of(const OpenText&) { return RequestClass::online; }
+/// In the engine, if it is let in.
+std::uint64_t places_of(const OpenCall& call) { return num_requests(*call.submit.call); }
+std::uint64_t places_of(const OpenText&) { return 0; }
+bool is_of(const msg::Abandon& abandon, const OpenCall& call) {
+  return call.submit.ticket == abandon.ticket && call.sink == abandon.sink;
+}
+bool is_of(const msg::Abandon& abandon, const OpenText& text) {
+  return text.ask.ticket == abandon.ticket && text.ask.sink == abandon.sink;
+}
 
 /// What rendering and tokenizing a prompt costs grows with this.
 struct TextBytes {
@@ -94,14 +124,22 @@ std::size_t text_bytes(const GenerateCall& call) {
     bytes += TextBytes::of_object + tool.description.value_or("").size() + tool.parameters.size();
   return bytes;
 }
+std::size_t text_bytes(const TokenizeCall& asked) { return text_bytes(asked.call); }
+std::size_t text_bytes(const DetokenizeCall& asked) {
+  constexpr std::size_t of_token = 4;
+  return of_token * asked.tokens.size();
+}
+
+std::optional<Error> refuse_draining(IntakeState& state) {
+  if (!state.draining) return std::nullopt;
+  state.metrics->shed(Shed::draining);
+  return error(Errc::shutting_down,
+               "the service is shutting down; send the request to another instance");
+}
 
 /// Bounds are checked on counts before anything is tokenized: refusing must be cheap.
 std::optional<Error> refuse(IntakeState& state, const GenerateCall& call) {
-  if (state.draining) {
-    state.metrics->shed(Shed::draining);
-    return error(Errc::shutting_down,
-                 "the service is shutting down; send the request to another instance");
-  }
+  if (auto refusal = refuse_draining(state)) return refusal;
   const bool online = call.request_class == RequestClass::online;
   const auto now_in = count_of(state, call.request_class);
   const auto bound = online ? state.options.max_online_requests : state.options.max_flex_requests;
@@ -141,15 +179,20 @@ void finish(Self self, OpenCall call, Result<PreparedCall> prepared) {
     self->send(state.scheduler, msg::AdmitTo{std::move(request), call.sink});
 }
 
+void finish(Self self, OpenText text, Result<msg::TextBody> body) {
+  if (!body) self->state.metrics->shed(Shed::invalid);
+  answer(text, std::move(body));
+}
+
 // ---- calls for the encoders ----
 
 /// Takes a call out that was encoded, or need not be any more.
-OpenCall take_encoding(IntakeState& state, EncodeQueue::Job job) {
-  auto node = state.encoding.extract(job);
-  const auto& call = *node.mapped().submit.call;
-  count_of(state, call.request_class) -= num_requests(call);
+Encoding take_encoding(IntakeState& state, EncodeQueue::Job job) {
+  auto encoding = std::move(state.encoding.extract(job).mapped());
+  std::visit([&](const auto& open) { count_of(state, class_of(open)) -= places_of(open); },
+             encoding.open);
   state.metrics->encoding(state.encoding.size());
-  return std::move(node.mapped());
+  return encoding;
 }
 
 Error abandoned() { return error(Errc::cancelled, "the caller has left"); }
@@ -160,54 +203,71 @@ Error encoder_stopped() {
 
 void start_encoders(Self self);
 
-void encoded(Self self, EncodeQueue::Start job, Result<PreparedCall> prepared) {
+template <class Open>
+void encoded(Self self, EncodeQueue::Start job, Result<typename Open::Outcome> outcome) {
   auto& state = self->state;
   if (!state.encoding.contains(job.job)) return;  // its encoder's death was heard of before
   state.queue.done(job.encoder);
-  auto call = take_encoding(state, job.job);
-  state.metrics->encoded(call.submit.call->request_class, now(self) - call.arrival);
-  if (call.abandoned)
-    answer(call, abandoned());
+  auto encoding = take_encoding(state, job.job);
+  auto& open = std::get<Open>(encoding.open);
+  state.metrics->encoded(class_of(open), now(self) - open.arrival);
+  if (encoding.abandoned)
+    answer(open, abandoned());
   else
-    finish(self, std::move(call), std::move(prepared));
+    finish(self, std::move(open), std::move(outcome));
   start_encoders(self);
+}
+
+/// Has `job` done by its encoder, which `order` tells what to do.
+template <class Open, class Order>
+void start_encoder(Self self, EncodeQueue::Start job, Order order) {
+  self->request(self->state.encoders[job.encoder], caf::infinite, std::move(order))
+      .then(
+          [self, job](const msg::Reply<typename Open::Outcome>& reply) {
+            encoded<Open>(self, job, reply.value);
+          },
+          [self, job](const caf::error&) { encoded<Open>(self, job, encoder_stopped()); });
 }
 
 void start_encoders(Self self) {
   auto& state = self->state;
   while (const auto job = state.queue.next()) {
-    auto& call = state.encoding.at(job->job);
-    call.encoder = job->encoder;
-    const auto& submit = call.submit;
-    self->request(state.encoders[job->encoder], caf::infinite,
-                  msg::Prepare{submit.call, submit.tenant, draw_seed(state)})
-        .then([self, job = *job](
-                  const msg::Reply<PreparedCall>& reply) { encoded(self, job, reply.value); },
-              [self, job = *job](const caf::error&) { encoded(self, job, encoder_stopped()); });
+    auto& encoding = state.encoding.at(job->job);
+    encoding.encoder = job->encoder;
+    if (const auto* text = std::get_if<OpenText>(&encoding.open)) {
+      start_encoder<OpenText>(self, *job, msg::AnswerText{text->ask.call});
+      continue;
+    }
+    const auto& submit = std::get<OpenCall>(encoding.open).submit;
+    start_encoder<OpenCall>(self, *job, msg::Prepare{submit.call, submit.tenant, draw_seed(state)});
   }
 }
 
 /// Ends the runtime, too; until then nobody waits for an answer that will not come.
 void encoder_down(Self self, const caf::actor_addr& address) {
   auto& state = self->state;
-  for (const auto& [job, call] : state.encoding)
-    if (call.encoder && state.encoders[*call.encoder].address() == address)
-      return encoded(self, {job, *call.encoder}, encoder_stopped());
+  for (const auto& [job, encoding] : state.encoding) {
+    if (!encoding.encoder || state.encoders[*encoding.encoder].address() != address) continue;
+    const EncodeQueue::Start start{job, *encoding.encoder};
+    return std::holds_alternative<OpenText>(encoding.open)
+               ? encoded<OpenText>(self, start, encoder_stopped())
+               : encoded<OpenCall>(self, start, encoder_stopped());
+  }
 }
 
-void enqueue(Self self, OpenCall call) {
+template <class Open>
+void enqueue(Self self, Open open) {
   auto& state = self->state;
-  const auto& generate = *call.submit.call;
   const auto job = state.next_job++;
-  if (!state.queue.add(job, generate.request_class)) {
+  if (!state.queue.add(job, class_of(open))) {
     state.metrics->shed(Shed::overloaded);
     return answer(
-        call, error(Errc::overloaded, std::to_string(state.queue.max_waiting()) +
+        open, error(Errc::overloaded, std::to_string(state.queue.max_waiting()) +
                                           " calls with long prompts wait to be tokenized, the most "
                                           "that max_encode_queue allows; try again later"));
   }
-  count_of(state, generate.request_class) += num_requests(generate);
-  state.encoding.emplace(job, std::move(call));
+  count_of(state, class_of(open)) += places_of(open);
+  state.encoding.emplace(job, Encoding{std::move(open), std::nullopt});
   state.metrics->encoding(state.encoding.size());
   start_encoders(self);
 }
@@ -216,15 +276,16 @@ void abandon(Self self, const msg::Abandon& abandon) {
   auto& state = self->state;
   const auto found =
       std::find_if(state.encoding.begin(), state.encoding.end(), [&](const auto& entry) {
-        return entry.second.submit.ticket == abandon.ticket && entry.second.sink == abandon.sink;
+        return std::visit([&](const auto& open) { return is_of(abandon, open); },
+                          entry.second.open);
       });
   if (abandon.ticket == 0 || found == state.encoding.end()) return;
   if (!state.queue.remove(found->first)) {
     found->second.abandoned = true;
     return;
   }
-  auto call = take_encoding(state, found->first);
-  answer(call, abandoned());
+  auto encoding = take_encoding(state, found->first);
+  std::visit([](auto& open) { answer(open, abandoned()); }, encoding.open);
 }
 
 // ---- every call ----
@@ -240,6 +301,18 @@ void submit(Self self, OpenCall call) {
     return enqueue(self, std::move(call));
   auto prepared = prepare(generate, *state.model, call.submit.tenant, draw_seed(state));
   finish(self, std::move(call), std::move(prepared));
+}
+
+void answer_question(Self self, OpenText text) {
+  auto& state = self->state;
+  state.metrics->fields_ignored(text.ask.ignored_fields);
+  if (auto refusal = refuse_draining(state)) return answer(text, *std::move(refusal));
+  const auto bytes =
+      std::visit([](const auto& asked) { return text_bytes(asked); }, *text.ask.call);
+  if (!state.encoders.empty() && bytes > state.options.inline_encode_bytes)
+    return enqueue(self, std::move(text));
+  auto body = text_body(*text.ask.call, *state.model);
+  finish(self, std::move(text), std::move(body));
 }
 
 void forget(IntakeState& state, RequestId id) {
@@ -267,6 +340,11 @@ RequestIntake::behavior_type request_intake(Self self, const IntakeOptions& opti
       [self](const msg::SubmitTo& submit_to) {
         auto promise = self->make_response_promise<AcceptedReply>();
         submit(self, {submit_to.submit, submit_to.sink, promise, now(self)});
+        return promise;
+      },
+      [self](const msg::AskText& ask) {
+        auto promise = self->make_response_promise<TextReply>();
+        answer_question(self, {ask, promise, now(self)});
         return promise;
       },
       [self](const msg::Cancel& cancel) {

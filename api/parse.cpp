@@ -8,6 +8,7 @@
 
 #include "api/ids.hpp"
 #include "api/json_fields.hpp"
+#include "api/parse_fields.hpp"
 #include "api/parse_prompt.hpp"
 #include "api/parse_sampling.hpp"
 
@@ -16,18 +17,13 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::int64_t max_tokens_limit = 1LL << 31;
-constexpr std::size_t max_ignored_names = 16;
 
 void read_model(Fields& fields, const ParseLimits& limits, GenerateCall& call) {
   const auto model = fields.string("model", 256);
   if (!model)
     return fields.fail(Errc::invalid_value,
                        "'model' is missing; this service has '" + limits.model + "'", "model");
-  if (!limits.model.empty() && *model != limits.model)
-    return fields.fail(
-        Errc::model_not_found,
-        "the model '" + *model + "' does not exist; this service has '" + limits.model + "'",
-        "model");
+  check_model(fields, limits, *model);
   call.model = *model;
 }
 
@@ -258,12 +254,9 @@ Result<ParsedCall> parse_call_object(Endpoint endpoint, const json::object& obje
   read_stop(fields, limits, parsed.call);
   refuse_tools(fields);
   refuse_foreign(fields);
-  parsed.ignored_fields = fields.unknown(max_ignored_names);
-  parsed.num_ignored = static_cast<std::uint32_t>(fields.num_unknown());
-  if (limits.strict_fields && !parsed.ignored_fields.empty())
-    fields.fail(Errc::unsupported,
-                "'" + parsed.ignored_fields.front() + "' is not a field of this request",
-                parsed.ignored_fields.front());
+  auto unknown = read_unknown(fields, limits);
+  parsed.ignored_fields = std::move(unknown.names);
+  parsed.num_ignored = unknown.count;
   if (fields.problem()) return *fields.problem();
   return parsed;
 }

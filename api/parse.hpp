@@ -26,6 +26,7 @@ struct ParseLimits {
   std::size_t max_messages = 4096;
   std::size_t max_stop_bytes = 256;
   std::size_t max_logit_bias = 1024;
+  std::size_t max_text_bytes = 4 << 20;  ///< that tokens may stand for in /detokenize
   bool strict_fields = false;  ///< unknown top-level fields are errors instead of being ignored
 };
 

@@ -14,27 +14,13 @@ bool is_token_array(const json::value& value) {
   return value.is_array() && !value.as_array().empty() && value.as_array().front().is_number();
 }
 
-void add_tokens(Fields& fields, const json::array& array, const ParseLimits& limits,
-                GenerateCall& call) {
-  std::vector<TokenId> ids;
-  ids.reserve(array.size());
-  for (const auto& value : array) {
-    if (!value.is_int64() || value.as_int64() < 0 || value.as_int64() >= limits.vocab_size)
-      return fields.fail(Errc::invalid_value,
-                         "'prompt' holds " + describe(value) +
-                             "; allowed are token ids from 0 to " +
-                             std::to_string(limits.vocab_size - 1),
-                         "prompt");
-    ids.push_back(static_cast<TokenId>(value.as_int64()));
-  }
-  call.prompts.emplace_back(std::move(ids));
-}
-
 void add_prompt(Fields& fields, const json::value& value, const ParseLimits& limits,
                 GenerateCall& call) {
   if (value.is_string())
     return static_cast<void>(call.prompts.emplace_back(std::string(value.as_string())));
-  if (is_token_array(value)) return add_tokens(fields, value.as_array(), limits, call);
+  if (is_token_array(value))
+    return static_cast<void>(
+        call.prompts.emplace_back(read_token_ids(fields, value.as_array(), "prompt", limits)));
   fields.fail(Errc::invalid_value,
               "'prompt' must be a string, an array of strings, an array of token ids or an array "
               "of such arrays, not " +
@@ -100,6 +86,23 @@ void add_message(Fields& fields, const json::value& value, const std::string& wh
 }
 
 }  // namespace
+
+std::vector<TokenId> read_token_ids(Fields& fields, const json::array& array, std::string_view name,
+                                    const ParseLimits& limits) {
+  std::vector<TokenId> ids;
+  ids.reserve(array.size());
+  for (const auto& value : array) {
+    if (!value.is_int64() || value.as_int64() < 0 || value.as_int64() >= limits.vocab_size) {
+      fields.fail(Errc::invalid_value,
+                  "'" + std::string(name) + "' holds " + describe(value) +
+                      "; allowed are token ids from 0 to " + std::to_string(limits.vocab_size - 1),
+                  name);
+      return {};
+    }
+    ids.push_back(static_cast<TokenId>(value.as_int64()));
+  }
+  return ids;
+}
 
 void read_completion_prompts(Fields& fields, const ParseLimits& limits, GenerateCall& call) {
   const auto* prompt = fields.find("prompt");

@@ -9,6 +9,9 @@ namespace tandem::api {
 
 /// `prompt`: a string, an array of strings, an array of token ids, an array of such arrays.
 void read_completion_prompts(Fields& fields, const ParseLimits& limits, GenerateCall& call);
+/// The ids in `array`, the value of the field `name`; all are of the vocabulary.
+std::vector<TokenId> read_token_ids(Fields& fields, const boost::json::array& array,
+                                    std::string_view name, const ParseLimits& limits);
 /// `messages`.
 void read_messages(Fields& fields, const ParseLimits& limits, GenerateCall& call);
 /// `input` (a string or message items) with `instructions` in front.

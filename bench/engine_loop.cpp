@@ -132,7 +132,10 @@ TokenSink::behavior_type discard(TokenSink::pointer, int) {
 
 RequestIntake::behavior_type ignore_ends(RequestIntake::pointer, int) {
   return {[](const msg::SubmitTo&) { return msg::Reply<msg::Accepted>{msg::Accepted{}}; },
-          [](const msg::Cancel&) {}, [](const msg::Abandon&) {}, [](const msg::RequestsEnded&) {},
+          [](const msg::AskText&) { return msg::Reply<msg::TextBody>{msg::TextBody{}}; },
+          [](const msg::Cancel&) {},
+          [](const msg::Abandon&) {},
+          [](const msg::RequestsEnded&) {},
           [](const msg::Drain&) {}};
 }
 

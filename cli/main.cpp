@@ -310,7 +310,8 @@ int run(int argc, char** argv) {
           "put it into a file and name that with --api-key-file");
       return exit_usage;
     }
-    const bool no_command = dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1;
+    const bool no_command =
+        dynamic_cast<const CLI::RequiredError*>(&e) && argc > 1 && root.get_subcommands().empty();
     print_error(no_command ? "'" + std::string(argv[1]) +
                                  "' is no command; there are serve, profile, chat, bench, "
                                  "replay, simulate, tokenize and version"

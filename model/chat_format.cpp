@@ -169,9 +169,7 @@ Result<RenderedPrompt> ChatFormat::render(const Tokenizer& tokenizer,
   if (auto wrong = check_arguments(conversation.arguments, chosen.source, chosen.special))
     return *wrong;
   const auto text = chosen.source.render(
-      variables_of(conversation.messages, conversation.tools, conversation.arguments,
-                   chosen.traits.style, chosen.special),
-      std::time(nullptr));
+      variables_of(conversation, chosen.traits.style, chosen.special), std::time(nullptr));
   if (!text) return text.error();
   return RenderedPrompt{tokenizer.encode_prompt(text->bytes, text->literal), end_of(*text)};
 }

@@ -28,6 +28,7 @@ struct Conversation {
   std::span<const ChatMessage> messages;
   std::span<const FunctionTool> tools{};  ///< empty: none are offered
   std::string_view arguments{};           ///< further variables: a JSON object, or empty
+  bool add_generation_prompt = true;      ///< the header of the assistant's turn
 };
 
 struct RenderedPrompt {
@@ -47,11 +48,11 @@ class ChatFormat {
   /// Why it is not usable, naming template and line.
   [[nodiscard]] const std::string& problem() const { return problem_; }
 
-  /// Token ids of the conversation and the header of the assistant's turn. Message contents never
-  /// become special tokens. Fails with `unsupported` if not usable() or if the template would pass
-  /// over tools or their calls in silence, with `invalid_value` if it refuses the messages, cannot
-  /// cope with them or does not read one of the arguments, with `too_large` if rendering reaches a
-  /// bound.
+  /// Token ids of the conversation and, unless left out, the header of the assistant's turn.
+  /// Message contents never become special tokens. Fails with `unsupported` if not usable() or if
+  /// the template would pass over tools or their calls in silence, with `invalid_value` if it
+  /// refuses the messages, cannot cope with them or does not read one of the arguments, with
+  /// `too_large` if rendering reaches a bound.
   [[nodiscard]] Result<RenderedPrompt> render(const Tokenizer& tokenizer,
                                               const Conversation& conversation) const;
 

@@ -29,8 +29,9 @@ class Trial {
   [[nodiscard]] std::string render(const std::vector<ChatMessage>& messages,
                                    const std::vector<FunctionTool>& tools,
                                    const MessageStyle& style) const {
-    auto text = source_.render(variables_of(messages, tools, {}, style, special_),
-                               std::time(nullptr), trial_limits);
+    auto text =
+        source_.render(variables_of({.messages = messages, .tools = tools}, style, special_),
+                       std::time(nullptr), trial_limits);
     return text ? std::move(text->bytes) : std::string();
   }
 

@@ -78,18 +78,18 @@ Value tool_value(const FunctionTool& tool) {
                   {Value::text("function"), dict_of(std::move(function))}});
 }
 
-jinja::Variables variables_of(std::span<const ChatMessage> messages,
-                              std::span<const FunctionTool> tools, std::string_view arguments,
-                              const MessageStyle& style, const SpecialTokens& special) {
+jinja::Variables variables_of(const Conversation& conversation, const MessageStyle& style,
+                              const SpecialTokens& special) {
   std::vector<Value> said, offered;
-  for (const auto& message : messages) said.push_back(message_value(message, style));
-  for (const auto& tool : tools) offered.push_back(tool_value(tool));
+  for (const auto& message : conversation.messages) said.push_back(message_value(message, style));
+  for (const auto& tool : conversation.tools) offered.push_back(tool_value(tool));
   jinja::Variables variables{
       {"messages", list_of(std::move(said))},
       {"tools", offered.empty() ? Value(jinja::None()) : list_of(std::move(offered))},
       {"documents", jinja::None()},
-      {"add_generation_prompt", Value(true)}};
+      {"add_generation_prompt", Value(conversation.add_generation_prompt)}};
   for (const auto& [name, content] : special) variables.emplace_back(name, Value::text(content));
+  const auto& arguments = conversation.arguments;
   const auto more = arguments.empty() ? boost::json::value() : parsed(arguments);
   if (const auto* object = more.if_object())
     for (const auto& [name, value] : *object)

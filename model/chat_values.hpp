@@ -21,9 +21,8 @@ struct MessageStyle {
 
 jinja::Value message_value(const ChatMessage& message, const MessageStyle& style);
 jinja::Value tool_value(const FunctionTool& tool);
-/// `tools` empty: None. `arguments` (a JSON object or empty) become variables of their own.
-jinja::Variables variables_of(std::span<const ChatMessage> messages,
-                              std::span<const FunctionTool> tools, std::string_view arguments,
-                              const MessageStyle& style, const SpecialTokens& special);
+/// No tools: None. Arguments become variables of their own.
+jinja::Variables variables_of(const Conversation& conversation, const MessageStyle& style,
+                              const SpecialTokens& special);
 
 }  // namespace tandem::model

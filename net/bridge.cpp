@@ -85,6 +85,7 @@ struct Bridge::Hub {
   std::unordered_map<std::uint64_t, Call> calls;
   std::unordered_map<RequestId, std::uint64_t> call_of;
   std::unordered_map<std::uint64_t, std::shared_ptr<Waiting>> waiting;
+  std::unordered_map<std::uint64_t, TextQuestion*> questions;
 
   Hub(caf::actor_system& actor_system, IoPtr context, const ServerParts& parts)
       : system(actor_system), io(std::move(context)), intake(parts.intake), queue(parts.queue) {}
@@ -97,6 +98,8 @@ struct Bridge::Hub {
   void refused(std::uint64_t ticket, const Error& reason);
   void deliver(const std::vector<TokenEvent>& events);
   void leave(std::uint64_t ticket);
+  void abandon(std::uint64_t ticket);
+  void answer_question(std::uint64_t ticket, Result<msg::TextBody> body);
   void cancel(std::vector<RequestId> ids);
   void fail_calls(const Error& reason);
   void fail_waiting(const Error& reason);
@@ -157,16 +160,26 @@ void Bridge::Hub::leave(std::uint64_t ticket) {
   auto& call = found->second;
   if (!call.accepted && !is_closed && !intake_down) {
     call.listener = nullptr;
-    // By the same road as the call, which it must not overtake.
-    run_in_actor([to = intake, ticket](BridgeContext& context) {
-      context.self->send(to, msg::Abandon{ticket, TokenSink(context.self)});
-    });
-    return;
+    return abandon(ticket);
   }
   auto ids = std::move(call.live);
   for (const auto id : ids) call_of.erase(id);
   calls.erase(found);
   cancel(std::move(ids));
+}
+
+/// By the same road as the call, which it must not overtake.
+void Bridge::Hub::abandon(std::uint64_t ticket) {
+  run_in_actor([to = intake, ticket](BridgeContext& context) {
+    context.self->send(to, msg::Abandon{ticket, TokenSink(context.self)});
+  });
+}
+
+void Bridge::Hub::answer_question(std::uint64_t ticket, Result<msg::TextBody> body) {
+  const auto question = questions.extract(ticket);
+  if (question.empty()) return;  // has left
+  question.mapped()->answer_ = std::move(body);
+  question.mapped()->wake_.raise();
 }
 
 void Bridge::Hub::cancel(std::vector<RequestId> ids) {
@@ -183,6 +196,7 @@ void Bridge::Hub::fail_calls(const Error& reason) {
     if (call.listener) call.listener->on_failed(reason);
   }
   cancel(std::move(ids));
+  while (!questions.empty()) answer_question(questions.begin()->first, reason);
 }
 
 void Bridge::Hub::fail_waiting(const Error& reason) {
@@ -276,6 +290,28 @@ std::unique_ptr<Bridge::Subscription> Bridge::submit(msg::Submit call, TokenList
   return subscription;
 }
 
+std::unique_ptr<Bridge::TextQuestion> Bridge::ask(TextCallPtr call, std::uint32_t ignored_fields,
+                                                  Signal& wake) {
+  const auto ticket = hub_->next_ticket++;
+  auto question = std::make_unique<TextQuestion>(*hub_, ticket, wake);
+  hub_->questions.emplace(ticket, question.get());
+  if (hub_->is_closed || hub_->intake_down) {
+    hub_->answer_question(ticket, hub_->is_closed ? closed() : unreachable("request intake"));
+    return question;
+  }
+  const auto answer = [hub = hub_.get(), io = hub_->io, ticket](Result<msg::TextBody> body) {
+    asio::post(*io, [hub, ticket, body = std::move(body)] { hub->answer_question(ticket, body); });
+  };
+  hub_->run_in_actor([=, intake = hub_->intake, call = std::move(call)](BridgeContext& context) {
+    context.self
+        ->request(intake, caf::infinite,
+                  msg::AskText{call, ignored_fields, ticket, TokenSink(context.self)})
+        .then([answer](const msg::Reply<msg::TextBody>& reply) { answer(reply.value); },
+              [answer](const caf::error&) { answer(unreachable("request intake")); });
+  });
+  return question;
+}
+
 template <class T, class M>
 Bridge::Answer<T> Bridge::ask_queue(M message, SteadyTime deadline) {
   auto* hub = hub_.get();
@@ -358,6 +394,11 @@ void Bridge::stop() {
 }
 
 Bridge::Subscription::~Subscription() { hub_.leave(ticket_); }
+
+Bridge::TextQuestion::~TextQuestion() {
+  if (hub_.questions.erase(ticket_) > 0 && !hub_.is_closed && !hub_.intake_down)
+    hub_.abandon(ticket_);
+}
 
 void Bridge::Subscription::cancel(std::vector<RequestId> ids) {
   const auto call = hub_.calls.find(ticket_);

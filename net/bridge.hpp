@@ -11,6 +11,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -56,6 +57,12 @@ class Bridge {
   /// `listener` outlives the subscription.
   [[nodiscard]] std::unique_ptr<Subscription> submit(msg::Submit call, TokenListener& listener);
 
+  /// A call about text at request intake, until its answer. Destroyed before, it is abandoned.
+  class TextQuestion;
+  /// `wake` is raised when the answer is there, and outlives the question.
+  [[nodiscard]] std::unique_ptr<TextQuestion> ask(TextCallPtr call, std::uint32_t ignored_fields,
+                                                  Signal& wake);
+
   template <class T>
   using Answer = boost::asio::awaitable<Result<T>>;
   Answer<msg::UploadPath> ask(msg::NewUpload message);
@@ -97,6 +104,25 @@ class Bridge::Subscription {
  private:
   Hub& hub_;
   std::uint64_t ticket_;
+};
+
+class Bridge::TextQuestion {
+ public:
+  TextQuestion(Hub& hub, std::uint64_t ticket, Signal& wake)
+      : hub_(hub), ticket_(ticket), wake_(wake) {}
+  ~TextQuestion();
+  TextQuestion(const TextQuestion&) = delete;
+  TextQuestion& operator=(const TextQuestion&) = delete;
+
+  /// Nothing: not yet.
+  [[nodiscard]] const std::optional<Result<msg::TextBody>>& answer() const { return answer_; }
+
+ private:
+  friend struct Hub;
+  Hub& hub_;
+  std::uint64_t ticket_;
+  Signal& wake_;
+  std::optional<Result<msg::TextBody>> answer_;
 };
 
 }  // namespace tandem::net

@@ -7,7 +7,9 @@
 namespace tandem::net {
 
 inline api::ParseLimits parse_limits(const Services& services) {
-  return limits_for(*services.model, services.options.call_limits);
+  auto limits = limits_for(*services.model, services.options.call_limits);
+  limits.max_text_bytes = services.options.max_body_bytes;
+  return limits;
 }
 
 }  // namespace tandem::net

@@ -16,6 +16,8 @@ constexpr std::array table = {
     Route{"POST", "/v1/chat/completions", post_chat_completions},
     Route{"POST", "/v1/responses", post_responses},
     Route{"GET", "/v1/responses", get_responses},
+    Route{"POST", "/tokenize", post_tokenize},
+    Route{"POST", "/detokenize", post_detokenize},
     Route{"POST", "/v1/files", post_files},
     Route{"GET", "/v1/files", list_files},
     Route{"GET", "/v1/files/{}", get_file},

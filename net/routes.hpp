@@ -43,6 +43,9 @@ boost::asio::awaitable<void> post_completions(Exchange& exchange);
 boost::asio::awaitable<void> post_chat_completions(Exchange& exchange);
 boost::asio::awaitable<void> post_responses(Exchange& exchange);
 boost::asio::awaitable<void> get_responses(Exchange& exchange);
+// text_handlers.cpp
+boost::asio::awaitable<void> post_tokenize(Exchange& exchange);
+boost::asio::awaitable<void> post_detokenize(Exchange& exchange);
 // file_handlers.cpp
 boost::asio::awaitable<void> post_files(Exchange& exchange);
 boost::asio::awaitable<void> list_files(Exchange& exchange);

@@ -5,9 +5,11 @@
 #include <caf/typed_event_based_actor.hpp>
 #include <catch2/catch.hpp>
 #include <deque>
+#include <functional>
 
 #include "actors/prepare.hpp"
 #include "actors/runtime.hpp"
+#include "actors/text_answer.hpp"
 #include "sim/ask.hpp"
 #include "sim/probe.hpp"
 #include "sim/simple_device.hpp"
@@ -18,6 +20,8 @@ using namespace tandem;
 using namespace std::chrono_literals;
 using AcceptedReply = msg::Reply<msg::Accepted>;
 using Answer = std::shared_ptr<sim::Answer<AcceptedReply>>;
+using TextReply = msg::Reply<msg::TextBody>;
+using TextAnswer = std::shared_ptr<sim::Answer<TextReply>>;
 
 namespace {
 
@@ -45,27 +49,31 @@ ServedModelPtr byte_model() {
 using HeldEncoder = Encoder::extend<caf::reacts_to<msg::Tick>>;
 struct HeldState {
   static inline const char* name = "held_encoder";
-  struct Job {
-    msg::Prepare prepare;
-    caf::typed_response_promise<msg::Reply<PreparedCall>> promise;
-  };
-  std::deque<Job> jobs;
+  std::deque<std::function<void()>> jobs;
 };
 
 HeldEncoder::behavior_type held_encoder(HeldEncoder::stateful_pointer<HeldState> self,
                                         const ServedModelPtr& model) {
   return {
-      [self](const msg::Prepare& prepare) {
+      [self, model](const msg::Prepare& prepare) {
         auto promise = self->make_response_promise<msg::Reply<PreparedCall>>();
-        self->state.jobs.push_back({prepare, promise});
+        self->state.jobs.emplace_back([prepare, promise, model]() mutable {
+          promise.deliver(msg::Reply<PreparedCall>{
+              tandem::prepare(*prepare.call, *model, prepare.tenant, prepare.default_seed)});
+        });
         return promise;
       },
-      [self, model](const msg::Tick&) {
+      [self, model](const msg::AnswerText& order) {
+        auto promise = self->make_response_promise<TextReply>();
+        self->state.jobs.emplace_back([order, promise, model]() mutable {
+          promise.deliver(TextReply{text_body(*order.call, *model)});
+        });
+        return promise;
+      },
+      [self](const msg::Tick&) {
         REQUIRE(self->state.jobs.size() == 1);  // intake never gives it more than one
-        auto job = std::move(self->state.jobs.front());
+        self->state.jobs.front()();
         self->state.jobs.pop_front();
-        job.promise.deliver(msg::Reply<PreparedCall>{
-            prepare(*job.prepare.call, *model, job.prepare.tenant, job.prepare.default_seed)});
       },
   };
 }
@@ -111,6 +119,18 @@ struct IntakeFixture {
     virtual_time.run();
     return answer;
   }
+  TextAnswer ask(TextCall call, std::uint64_t ticket = 0) {
+    auto answer = sim::ask<TextReply>(
+        virtual_time, runtime->intake(),
+        msg::AskText{std::make_shared<const TextCall>(std::move(call)), 0, ticket, sink});
+    virtual_time.run();
+    return answer;
+  }
+  TextAnswer ask_tokens(std::size_t bytes, std::uint64_t ticket = 0) {
+    TokenizeCall asked;
+    asked.call.prompts = {std::string(bytes, 'a')};
+    return ask(std::move(asked), ticket);
+  }
   void release(std::size_t encoder = 0) {
     caf::anon_send(encoders.at(encoder), msg::Tick{});
     virtual_time.run();
@@ -127,9 +147,16 @@ struct IntakeFixture {
   }
 };
 
-bool waits(const Answer& answer) { return !answer->value && !answer->failure; }
-bool accepted(const Answer& answer) { return answer->value && answer->value->value.has_value(); }
-Error refusal(const Answer& answer) {
+template <class Any>
+bool waits(const Any& answer) {
+  return !answer->value && !answer->failure;
+}
+template <class Any>
+bool accepted(const Any& answer) {
+  return answer->value && answer->value->value.has_value();
+}
+template <class Any>
+Error refusal(const Any& answer) {
   REQUIRE(answer->value);
   REQUIRE(answer->value->value.has_error());
   return answer->value->value.error();
@@ -293,6 +320,74 @@ TEST_CASE_METHOD(IntakeFixture, "an encoder's death is fatal and named, and its 
   REQUIRE(fatal.size() == 1);
   CHECK(fatal[0].find("encoder") != std::string::npos);
   CHECK(runtime->not_ready_reason() == "encoder died");
+}
+
+// ---- calls about text ----
+
+TEST_CASE_METHOD(IntakeFixture, "little text is answered at once, much of it by an encoder") {
+  const auto little = ask_tokens(10);
+  REQUIRE(accepted(little));
+  CHECK(little->value->value->json->starts_with(R"({"count":10,"max_model_len":200,)"));
+  const auto much = ask_tokens(11), tokens = ask(DetokenizeCall{{1, 2, 3}, 10});
+  CHECK(waits(much));
+  CHECK(waits(tokens));  // as much as 12 bytes
+  CHECK(*ask(DetokenizeCall{{1, 2}, 10})->value->value->json == R"({"prompt":"xx"})");
+  CHECK(accepted(submit(5)));
+  CHECK(metric("tandem_num_calls_encoding") == 2);
+  release();
+  CHECK(accepted(much));
+  release();
+  CHECK(*tokens->value->value->json == R"({"prompt":"xxx"})");
+  CHECK(metric("tandem_num_calls_encoding") == 0);
+}
+
+TEST_CASE_METHOD(IntakeFixture, "a text longer than the context is counted, and takes no place") {
+  const auto counted = ask_tokens(801);
+  CHECK(waits(counted));
+  CHECK(runtime->in_flight() == 0);
+  release();
+  REQUIRE(accepted(counted));
+  CHECK(counted->value->value->json->starts_with(R"({"count":801,)"));
+  CHECK(refusal(ask(DetokenizeCall{{1, 2}, 1})).code == Errc::too_large);
+  CHECK(metric("tandem_shed_total{reason=\"invalid\"}") == 1);
+}
+
+TEST_CASE("calls about text stand in the queue of long prompts, within its bound") {
+  RuntimeOptions options;
+  options.max_encode_queue = 1;
+  IntakeFixture intake(options);
+  const auto running = intake.ask_tokens(100);
+  const auto waiting = intake.submit(100);
+  const auto reason = refusal(intake.ask_tokens(100));
+  CHECK(reason.code == Errc::overloaded);
+  CHECK(reason.message.find("max_encode_queue") != std::string::npos);
+  CHECK(refusal(intake.submit(100)).code == Errc::overloaded);
+  intake.release();
+  CHECK(accepted(running));
+  intake.release();
+  CHECK(accepted(waiting));
+}
+
+TEST_CASE_METHOD(IntakeFixture,
+                 "an abandoned call about text is dropped, and none is taken in drain") {
+  const auto running = ask_tokens(100, 1), waiting = ask_tokens(100, 2);
+  abandon(2);
+  CHECK(refusal(waiting).code == Errc::cancelled);
+  abandon(1);
+  CHECK(waits(running));
+  runtime->drain();
+  virtual_time.run();
+  CHECK(refusal(ask_tokens(3)).code == Errc::shutting_down);
+  release();
+  CHECK(refusal(running).code == Errc::cancelled);
+}
+
+TEST_CASE_METHOD(IntakeFixture, "a call about text is told of its encoder's death") {
+  runtime->on_fatal([](const std::string&) {});
+  const auto running = ask_tokens(100);
+  caf::anon_send_exit(encoders[0], caf::exit_reason::kill);
+  virtual_time.run();
+  CHECK(refusal(running).code == Errc::internal);
 }
 
 TEST_CASE("real encoders give what intake would, and equal runs are equal") {

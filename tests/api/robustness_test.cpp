@@ -7,6 +7,7 @@
 
 #include "api/errors.hpp"
 #include "api/json_fields.hpp"
+#include "api/text_call.hpp"
 #include "tests/api/support.hpp"
 
 using namespace tandem;
@@ -28,6 +29,8 @@ void parse_everything(const std::string& text) {
     if (const auto parsed = parse_call(endpoint, text, limits); !parsed) check(parsed.error());
   if (const auto line = parse_batch_line(text); !line) check(line.error());
   if (const auto create = parse_batch_create(text); !create) check(create.error());
+  if (const auto text_call = parse_tokenize(text, limits); !text_call) check(text_call.error());
+  if (const auto text_call = parse_detokenize(text, limits); !text_call) check(text_call.error());
   const auto event = parse_websocket_event(text, limits);
   if (const auto* bad = std::get_if<BadEvent>(&event)) check(bad->reason);
 }
@@ -47,6 +50,7 @@ const std::vector<std::string> seeds{
     R"({"type":"response.create","stream_id":"s","model":"demo","instructions":"x",
         "input":[{"role":"user","content":"a"}],"metadata":{"a":"b"},"text":{"format":{"type":"text"}}})",
     R"({"custom_id":"a","method":"POST","url":"/v1/completions","body":{"model":"demo"}})",
+    R"({"model":"demo","tokens":[1,2,999],"prompt":"é","return_token_strs":true})",
     R"({"input_file_id":"f","endpoint":"/v1/completions","completion_window":"24h","metadata":{}})"};
 
 }  // namespace

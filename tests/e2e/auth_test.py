@@ -49,6 +49,8 @@ def a_service_with_keys_serves_their_owners_alone(binary):
             status, headers, content = service.request("POST", "/v1/completions", body)
             assert status == 401 and b"invalid_api_key" in content, content
             assert headers["WWW-Authenticate"] == "Bearer", headers
+            assert service.request("POST", "/tokenize", {"prompt": "The sea"})[0] == 401
+            assert service.request("POST", "/detokenize", {"tokens": [1]})[0] == 401
             known = {"Authorization": "Bearer " + KEY}
             assert service.json("POST", "/v1/completions", body, headers=known)["choices"]
 

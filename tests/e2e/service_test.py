@@ -146,6 +146,52 @@ def bad_input_gets_one_clear_error(binary):
         assert service.status("/readyz") == 200
 
 
+def text_becomes_tokens_and_tokens_text(binary):
+    with Service(binary, inline_encode_bytes="1KiB") as service:
+        text = "The ocean is deep. \u00fc\U0001f30a"
+        reply = service.json("POST", "/tokenize", {"prompt": text, "return_token_strs": True})
+        assert set(reply) == {"count", "max_model_len", "tokens", "token_strs"}, reply
+        assert reply["count"] == len(reply["tokens"]) == len(reply["token_strs"]), reply
+        models = service.json("GET", "/v1/models")["data"]
+        assert reply["max_model_len"] == models[0]["max_model_len"], reply
+        printed = subprocess.run(
+            [binary, "tokenize", "--model", DEMO_MODEL, text], capture_output=True, text=True
+        ).stdout
+        lines = [line.split("\t") for line in printed.splitlines()]
+        assert [int(line[0]) for line in lines] == reply["tokens"], printed
+        assert [json.loads(line[1]) for line in lines] == reply["token_strs"], printed
+        bare = service.json("POST", "/tokenize", {"prompt": text, "add_special_tokens": False})
+        assert bare["token_strs"] is None
+        assert service.json("POST", "/detokenize", {"tokens": bare["tokens"]}) == {"prompt": text}
+
+        # What is counted is what a generation is charged for, and its tokens go as a prompt.
+        chat = chat_item("Tell me about rain.", 4)
+        counted = service.json("POST", "/tokenize", {"messages": chat["messages"]})
+        used = service.json("POST", "/v1/chat/completions", chat)["usage"]["prompt_tokens"]
+        assert counted["count"] == used, (counted, used)
+        headless = service.json(
+            "POST", "/tokenize", {"messages": chat["messages"], "add_generation_prompt": False}
+        )
+        assert headless["tokens"] == counted["tokens"][: headless["count"]]
+        assert headless["count"] < counted["count"]
+        body = {"model": MODEL_NAME, "prompt": counted["tokens"], "max_tokens": 1}
+        assert service.json("POST", "/v1/completions", body)["usage"]["prompt_tokens"] == used
+
+        # Longer than the context: refused as a prompt, counted here, by an encoder.
+        long_text = "word " * 40000
+        encoded = 'tandem_request_encode_seconds_count{class="online"}'
+        before = service.metric(encoded)
+        reply = service.json("POST", "/tokenize", {"prompt": long_text})
+        assert reply["count"] > reply["max_model_len"], reply["count"]
+        assert service.metric(encoded) == before + 1
+        back = service.json("POST", "/detokenize", {"tokens": reply["tokens"]})
+        assert long_text in back["prompt"]
+        status, error = error_of(service.request("POST", "/detokenize", {"tokens": [10**6]}))
+        assert status == 400 and error["param"] == "tokens", error
+        status, error = error_of(service.request("POST", "/tokenize", {"prompt": "a", "model": "b"}))
+        assert status == 404 and error["param"] == "model", error
+
+
 def a_drain_finishes_streams_and_exits_0(binary):
     with Service(binary) as service:
         answers = []
@@ -232,6 +278,7 @@ if __name__ == "__main__":
             the_chat_template_keeps_to_its_bounds,
             a_seed_fixes_the_tokens,
             bad_input_gets_one_clear_error,
+            text_becomes_tokens_and_tokens_text,
             a_drain_finishes_streams_and_exits_0,
             work_survives_a_clean_restart,
             outputs_expire_when_the_batch_says_so,

@@ -117,6 +117,15 @@ TEST_CASE("no message content becomes a special token") {
       std::none_of(ids.begin(), ids.end(), [&](TokenId id) { return tokenizer->is_special(id); }));
 }
 
+TEST_CASE("the header of the assistant's turn can be left out") {
+  const auto tokenizer = tokenizer_with(markers);
+  const Messages messages{{"user", "Hi!"}};
+  const auto prompt =
+      format_of(chatml).render(*tokenizer, {.messages = messages, .add_generation_prompt = false});
+  REQUIRE(prompt.has_value());
+  CHECK(prompt->tokens == tokenizer->encode("<s><|im_start|>user\nHi!<|im_end|>\n", false, true));
+}
+
 TEST_CASE("what cannot be rendered is an error that says why") {
   const auto tokenizer = tokenizer_with(markers);
   const auto none = refused(ChatFormat(), *tokenizer, {{"user", "x"}});

@@ -155,7 +155,8 @@ TEST_CASE("published templates render tools and calls from our types as from JSO
       // Hermes' template wants tools always; Mistral's wants other ids.
       if (talk == "called" && (name.starts_with("Nous") || name.starts_with("mistral"))) continue;
       const auto [messages, tools] = talk_named(talk);
-      const auto text = source.render(variables_of(messages, tools, {}, style, special), now);
+      const auto text =
+          source.render(variables_of({.messages = messages, .tools = tools}, style, special), now);
       INFO((text ? text->bytes : text.error().message));
       REQUIRE(text.has_value());
       const auto [size, digest] = golden_of(name, talk);
@@ -165,10 +166,10 @@ TEST_CASE("published templates render tools and calls from our types as from JSO
   }
   const auto qwen3 = published_template("Qwen-Qwen3-0.6B.jinja");
   const auto reasoned = talk_named("reasoned");
-  auto variables =
-      variables_of(reasoned.messages, {}, R"({"enable_thinking":true})", {}, special);
-  for (auto& [name, value] : variables)
-    if (name == "add_generation_prompt") value = jinja::Value(false);
+  const auto variables = variables_of({.messages = reasoned.messages,
+                                       .arguments = R"({"enable_thinking":true})",
+                                       .add_generation_prompt = false},
+                                      {}, special);
   const auto text = qwen3.render(variables, now);
   REQUIRE(text.has_value());
   CHECK(tests::fnv1a(text->bytes) == golden_of("Qwen-Qwen3-0.6B.jinja", "reasoned").second);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "actors/actor_support.hpp"
+#include "actors/text_answer.hpp"
 
 namespace tandem::tests {
 namespace {
@@ -59,6 +60,7 @@ struct FakeIntakeState {
   static inline const char* name = "fake_intake";
   /// Of calls that are held, by ticket.
   std::map<std::uint64_t, caf::typed_response_promise<msg::Reply<msg::Accepted>>> held;
+  std::map<std::uint64_t, caf::typed_response_promise<msg::Reply<msg::TextBody>>> held_texts;
 };
 
 struct FakeIntakeBehaviour {
@@ -101,6 +103,21 @@ struct FakeIntakeBehaviour {
                              i % 26);
           return promise;
         },
+        [self, engine](const msg::AskText& ask) {
+          auto promise = self->make_response_promise<msg::Reply<msg::TextBody>>();
+          {
+            std::lock_guard lock(engine->mutex_);
+            engine->text_calls_.push_back(ask);
+            if (engine->refusal_)
+              promise.deliver(msg::Reply<msg::TextBody>{*engine->refusal_});
+            else if (engine->holding_)
+              self->state.held_texts.emplace(ask.ticket, promise);
+            else
+              promise.deliver(msg::Reply<msg::TextBody>{text_body(*ask.call, *fake_model())});
+          }
+          engine->changed_.notify_all();
+          return promise;
+        },
         [engine](const msg::Cancel& cancel) {
           for (const auto id : cancel.ids) {
             {
@@ -112,10 +129,14 @@ struct FakeIntakeBehaviour {
           }
         },
         [self, engine](const msg::Abandon& abandon) {
+          const auto left = error(Errc::cancelled, "the caller has left");
           auto held = self->state.held.extract(abandon.ticket);
-          if (held.empty()) return;
-          held.mapped().deliver(
-              msg::Reply<msg::Accepted>{error(Errc::cancelled, "the caller has left")});
+          auto held_text = self->state.held_texts.extract(abandon.ticket);
+          if (held.empty() && held_text.empty()) return;
+          if (held_text.empty())
+            held.mapped().deliver(msg::Reply<msg::Accepted>{left});
+          else
+            held_text.mapped().deliver(msg::Reply<msg::TextBody>{left});
           {
             std::lock_guard lock(engine->mutex_);
             ++engine->num_abandoned_;
@@ -163,6 +184,14 @@ msg::SubmitTo FakeEngine::wait_for_call(std::size_t count) {
   if (!changed_.wait_for(lock, std::chrono::seconds(20), [&] { return calls_.size() >= count; }))
     throw std::runtime_error("the call never reached the engine");
   return calls_.at(count - 1).submit;
+}
+
+msg::AskText FakeEngine::wait_for_text_call(std::size_t count) {
+  std::unique_lock lock(mutex_);
+  const auto came = [&] { return text_calls_.size() >= count; };
+  if (!changed_.wait_for(lock, std::chrono::seconds(20), came))
+    throw std::runtime_error("the call about text never reached the engine");
+  return text_calls_.at(count - 1);
 }
 
 std::vector<RequestId> FakeEngine::ids(std::size_t index) {

@@ -54,6 +54,8 @@ class FakeEngine {
   bool wait_for_cancel(RequestId id);
   bool is_cancelled(RequestId id);
   std::size_t num_calls();
+  /// Blocks until that many calls about text came, and returns the last one.
+  msg::AskText wait_for_text_call(std::size_t count);
 
  private:
   friend struct FakeIntakeBehaviour;
@@ -66,6 +68,7 @@ class FakeEngine {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Call> calls_;
+  std::vector<msg::AskText> text_calls_;
   std::set<RequestId> cancelled_, ended_;
   std::optional<int> at_once_;
   FinishReason finish_ = FinishReason::stop;

@@ -312,6 +312,7 @@ TEST_CASE("the death of intake or queue is an error for callers, not a hang") {
   caf::anon_send_exit(service.engine.intake(), caf::exit_reason::kill);
   CHECK(running.read_reply().status == 500);
   CHECK(service.ask(post("/v1/completions", completion)).status == 500);
+  CHECK(service.ask(post("/tokenize", R"({"prompt":"x"})")).status == 500);
   caf::anon_send_exit(service.queue.queue(), caf::exit_reason::kill);
   CHECK(service.ask(get("/v1/files")).status == 500);
   CHECK(service.ask(get("/readyz")).status == 503);
