@@ -60,8 +60,9 @@ Result<std::vector<RequestPtr>> ItemDesk::open(const store::ClaimedItem& item, T
                        prepared->prompt_end});
     requests.push_back(std::make_shared<const Request>(std::move(request)));
   }
-  entry.collector = std::make_unique<api::CallCollector>(std::move(prepared->call),
-                                                         std::move(choices), model_->tokenizer);
+  entry.collector = std::make_unique<api::CallCollector>(
+      std::move(prepared->call), std::move(choices),
+      api::AnswerSource{model_->tokenizer, model_->answer_format});
   items_.emplace(next_item_++, std::move(entry));
   return requests;
 }
@@ -109,7 +110,8 @@ ItemDesk::Step ItemDesk::close(std::uint64_t key, std::int64_t unix_now) {
           *item.collector),
       .prompt_tokens = usage.prompt.value(),
       .cached_tokens = usage.cached.value(),
-      .completion_tokens = usage.completion.value()};
+      .completion_tokens = usage.completion.value(),
+      .reasoning_tokens = usage.reasoning.value()};
   return step;
 }
 

@@ -26,6 +26,8 @@ Tokens fewest_tokens(const Prompt& prompt, const ServedModel& model) {
 /// How many tokens the call may generate after a prompt of `prompt_tokens`.
 Result<Tokens> resolve_max_tokens(const GenerateCall& call, Tokens prompt_tokens, Tokens context) {
   const auto room = context - prompt_tokens;
+  if (call.prefill_only && room >= Tokens(1))
+    return Tokens(1);  // the engine samples behind a prompt
   const auto ask =
       call.max_tokens.value_or(call.endpoint == Endpoint::completions ? Tokens(16) : room);
   if (room < Tokens(1) || ask > room)

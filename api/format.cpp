@@ -12,9 +12,11 @@ namespace {
 
 bool is_chat(const GenerateCall& call) { return call.endpoint == Endpoint::chat_completions; }
 
-json::value finish_reason(FinishReason reason) {
+using Kind = model::AnswerPart::Kind;
+
+json::value finish_reason(FinishReason reason, bool called_tools) {
   switch (reason) {
-    case FinishReason::stop: return "stop";
+    case FinishReason::stop: return called_tools ? "tool_calls" : "stop";
     case FinishReason::length: return "length";
     case FinishReason::cancelled: return "cancelled";
     case FinishReason::failed: return "error";
@@ -26,7 +28,8 @@ json::object usage_object(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt.value()},
           {"completion_tokens", usage.completion.value()},
           {"total_tokens", (usage.prompt + usage.completion).value()},
-          {"prompt_tokens_details", {{"cached_tokens", usage.cached.value()}}}};
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached.value()}}},
+          {"completion_tokens_details", {{"reasoning_tokens", usage.reasoning.value()}}}};
 }
 
 json::object head_object(const ReplyHead& head, std::string_view object) {
@@ -44,16 +47,65 @@ json::value logprobs_value(const GenerateCall& call, const std::vector<LogprobEn
   return is_chat(call) ? chat_logprobs(entries) : completion_logprobs(entries);
 }
 
+/// The parts of calls: put together, or numbered as they came.
+json::array tool_calls(const model::AnswerParts& parts, bool streamed) {
+  json::array calls;
+  for (const auto& part : parts) {
+    if (part.kind != Kind::call) continue;
+    const bool goes_on = part.name.empty();
+    if (goes_on && !streamed) {
+      calls.back().at("function").at("arguments").as_string() += part.text;
+      continue;
+    }
+    json::object call, function;
+    if (streamed) call["index"] = part.call;
+    if (!goes_on) {
+      call["id"] = part.id;
+      call["type"] = "function";
+      function["name"] = part.name;
+    }
+    function["arguments"] = part.text;
+    call["function"] = std::move(function);
+    calls.push_back(std::move(call));
+  }
+  return calls;
+}
+
+json::object message_of(const model::AnswerParts& parts) {
+  const auto content = text_of(parts, Kind::content);
+  const auto reasoning = text_of(parts, Kind::reasoning);
+  auto calls = tool_calls(parts, false);
+  json::object message{{"role", "assistant"}, {"content", content}, {"refusal", nullptr}};
+  if (content.empty() && !calls.empty()) message["content"] = nullptr;
+  if (!reasoning.empty()) message["reasoning_content"] = reasoning;
+  if (!calls.empty()) message["tool_calls"] = std::move(calls);
+  return message;
+}
+
+/// What a chunk adds to the message.
+json::object delta_of(const model::AnswerParts& parts, bool first) {
+  const auto content = text_of(parts, Kind::content);
+  const auto reasoning = text_of(parts, Kind::reasoning);
+  auto calls = tool_calls(parts, true);
+  json::object delta;
+  if (first) delta["role"] = "assistant";
+  if (!content.empty() || first) delta["content"] = content;
+  if (content.empty() && first && !calls.empty()) delta["content"] = nullptr;
+  if (!reasoning.empty()) delta["reasoning_content"] = reasoning;
+  if (!calls.empty()) delta["tool_calls"] = std::move(calls);
+  return delta;
+}
+
 json::object reply_choice(const CallCollector& collected, std::size_t index) {
   const auto& call = collected.call();
   const auto& result = collected.results()[index];
   json::object choice{{"index", index},
-                      {"finish_reason", finish_reason(result.finish)},
+                      {"finish_reason", finish_reason(result.finish, result.called_tools)},
                       {"logprobs", logprobs_value(call, result.logprobs)}};
   if (is_chat(call))
-    choice["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
+    choice["message"] = message_of(result.parts);
   else
-    choice["text"] = collected.echoed(index) + result.text;
+    choice["text"] = collected.echoed(index) + text_of(result.parts, Kind::content);
   return choice;
 }
 
@@ -82,20 +134,20 @@ std::string stream_chunk(const ReplyHead& head, const GenerateCall& call, std::u
                          const Delta& delta, bool first) {
   json::object choice{
       {"index", index},
-      {"finish_reason", delta.finish ? finish_reason(*delta.finish) : json::value(nullptr)},
+      {"finish_reason",
+       delta.finish ? finish_reason(*delta.finish, delta.called_tools) : json::value(nullptr)},
       {"logprobs",
        delta.logprobs.empty() ? json::value(nullptr) : logprobs_value(call, delta.logprobs)}};
-  if (is_chat(call)) {
-    json::object content;
-    if (first) content["role"] = "assistant";
-    if (first || !delta.text.empty()) content["content"] = delta.text;
-    choice["delta"] = std::move(content);
-  } else {
-    choice["text"] = delta.text;
-  }
+  if (is_chat(call))
+    choice["delta"] = delta_of(delta.parts, first);
+  else
+    choice["text"] = text_of(delta.parts, Kind::content);
   auto chunk = head_object(head, is_chat(call) ? "chat.completion.chunk" : "text_completion");
   chunk["choices"] = json::array{std::move(choice)};
   if (call.include_usage) chunk["usage"] = nullptr;
+  auto text = json::serialize(chunk);
+  if (!call.include_obfuscation) return text;
+  chunk["obfuscation"] = random_padding(text.size());
   return json::serialize(chunk);
 }
 

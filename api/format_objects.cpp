@@ -82,7 +82,7 @@ json::object batch_json(const store::BatchInfo& b) {
        {{"input_tokens", b.prompt_tokens},
         {"input_tokens_details", {{"cached_tokens", b.cached_tokens}}},
         {"output_tokens", b.completion_tokens},
-        {"output_tokens_details", {{"reasoning_tokens", 0}}},
+        {"output_tokens_details", {{"reasoning_tokens", b.reasoning_tokens}}},
         {"total_tokens", b.prompt_tokens + b.completion_tokens}}},
       {"metadata", std::move(metadata)}};
 }

@@ -27,6 +27,8 @@ std::mt19937_64& random_engine() {
   return engine;
 }
 
+constexpr std::string_view id_alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
+
 /// Appends `count` random characters of `alphabet`.
 void append_random(std::string& text, std::string_view alphabet, std::size_t count) {
   std::uniform_int_distribution<std::size_t> pick(0, alphabet.size() - 1);
@@ -37,7 +39,7 @@ void append_random(std::string& text, std::string_view alphabet, std::size_t cou
 
 std::string random_id(std::string_view prefix) {
   std::string id(prefix);
-  append_random(id, "0123456789abcdefghijklmnopqrstuvwxyz", 24);
+  append_random(id, id_alphabet, 24);
   return id;
 }
 
@@ -45,6 +47,13 @@ std::string random_hex(std::size_t digits) {
   std::string text;
   append_random(text, "0123456789abcdef", digits);
   if (text.find_first_not_of('0') == text.npos) text.back() = '1';
+  return text;
+}
+
+std::string random_padding(std::size_t bytes) {
+  constexpr std::size_t multiple = 64;
+  std::string text;
+  append_random(text, id_alphabet, multiple - bytes % multiple);
   return text;
 }
 

@@ -202,6 +202,16 @@ void Fields::unsupported_unless_empty(std::string_view name, std::string_view wh
   if (value && !is_empty(*value)) unsupported(name, why);
 }
 
+void Fields::refuse_unknown() {
+  for (const auto& entry : object_) {
+    const auto name = view(entry.key());
+    if (is_known(name) || entry.value().is_null() || is_empty(entry.value())) continue;
+    const auto shown = excerpt(name, 64);
+    return fail(Errc::unsupported, "'" + path(shown) + "' is not a field that is known here",
+                shown);
+  }
+}
+
 bool Fields::is_known(std::string_view name) const {
   return std::find(known_.begin(), known_.end(), name) != known_.end();
 }

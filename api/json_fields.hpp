@@ -48,6 +48,9 @@ class Fields {
   /// The same, but {}, [], "" and false ask for nothing and pass.
   void unsupported_unless_empty(std::string_view name, std::string_view why);
 
+  /// An error about the first field that nobody asked for, unless it asks for nothing.
+  void refuse_unknown();
+
   /// "a.b" for field b of object a.
   [[nodiscard]] std::string path(std::string_view name) const;
   void fail(Errc code, std::string message, std::string_view name);

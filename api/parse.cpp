@@ -11,6 +11,7 @@
 #include "api/parse_fields.hpp"
 #include "api/parse_prompt.hpp"
 #include "api/parse_sampling.hpp"
+#include "api/parse_tools.hpp"
 
 namespace tandem::api {
 namespace json = boost::json;
@@ -47,23 +48,22 @@ void read_common(Fields& fields, const ParseLimits& limits, GenerateCall& call) 
   call.stream = fields.boolean("stream").value_or(false);
   call.cache_salt = fields.string("cache_salt", 128).value_or("");
   // Bookkeeping of the caller, and hints: without effect on what is generated.
-  for (const auto* name :
-       {"user", "metadata", "store", "prompt_cache_key", "safety_identifier",
-        "prompt_cache_retention", "prompt_cache_options", "verbosity", "parallel_tool_calls"})
+  for (const auto* name : {"user", "metadata", "store", "prompt_cache_key", "safety_identifier",
+                           "prompt_cache_retention", "prompt_cache_options", "verbosity"})
     fields.ignore(name);
 }
 
 void read_stream_options(Fields& fields, GenerateCall& call) {
   const auto* options = fields.object("stream_options");
   if (!options) return;
-  if (!call.stream)
+  // A WebSocket streams without being asked to.
+  const bool streams = call.stream || call.endpoint == Endpoint::responses;
+  if (!streams)
     return fields.fail(Errc::invalid_value, "'stream_options' is only allowed with stream: true",
                        "stream_options");
   Fields inner(*options, "stream_options");
   call.include_usage = inner.boolean("include_usage").value_or(false);
-  if (inner.boolean("include_obfuscation").value_or(false))
-    inner.fail(Errc::unsupported, "'stream_options.include_obfuscation' is not supported",
-               "include_obfuscation");
+  call.include_obfuscation = inner.boolean("include_obfuscation").value_or(false);
   if (inner.problem()) fields.fail(*inner.problem());
 }
 
@@ -94,12 +94,14 @@ void require_text_format(Fields& fields, std::string_view name) {
               "'" + fields.path(name) + "' is not supported but for {\"type\":\"text\"}", name);
 }
 
+/// A completion is text alone.
 void refuse_tools(Fields& fields) {
-  constexpr std::string_view why = "this version of the service offers no tools; leave it out";
-  for (const auto* name : {"tools", "functions", "function_call"})
+  constexpr std::string_view why = "it is a field of chats and responses";
+  for (const auto* name : {"tools", "chat_template_kwargs"})
     fields.unsupported_unless_empty(name, why);
   const auto* choice = fields.find("tool_choice");
   if (choice && !(*choice == "none" || *choice == "auto")) fields.unsupported("tool_choice", why);
+  fields.ignore("parallel_tool_calls");
 }
 
 // Fields, some of other servers, that would change what is generated or how it looks; ignoring them
@@ -110,8 +112,8 @@ constexpr std::string_view refused[] = {"audio", "prediction", "web_search_optio
 constexpr std::string_view refused_unless_empty[] = {
     "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
     "grammar", "json_schema", "logits_processors", "bad_words", "allowed_token_ids",
-    "use_beam_search", "prompt_logprobs", "truncate_prompt_tokens", "chat_template",
-    "chat_template_kwargs", "documents", "continue_final_message", "return_tokens_as_token_ids",
+    "use_beam_search", "prompt_logprobs", "truncate_prompt_tokens", "chat_template", "documents",
+    "continue_final_message", "return_tokens_as_token_ids",
     "return_token_ids", "mm_processor_kwargs", "lora"};
 // clang-format on
 
@@ -141,6 +143,8 @@ void refuse_foreign(Fields& fields) {
   static constexpr std::string_view why = "leave it out";
   for (const auto name : refused) fields.unsupported(name, why);
   for (const auto name : refused_unless_empty) fields.unsupported_unless_empty(name, why);
+  for (const auto* name : {"functions", "function_call"})
+    fields.unsupported_unless_empty(name, "use 'tools' and 'tool_choice'");
   for (const auto& [name, done_anyway] : foreign_fields())
     if (const auto* value = fields.find(name); value && !is_same(*value, done_anyway))
       fields.unsupported(name, why);
@@ -175,11 +179,14 @@ void parse_completions(Fields& fields, const ParseLimits& limits, GenerateCall& 
                 "'echo' is not supported together with logprobs: those of the prompt are not known",
                 "echo");
   fields.unsupported_unless_empty("suffix", "the model does not fill in");
+  refuse_tools(fields);
   require_text_format(fields, "response_format");
 }
 
 void parse_chat(Fields& fields, const ParseLimits& limits, GenerateCall& call) {
   read_messages(fields, limits, call);
+  read_tools(fields, Endpoint::chat_completions, limits, call);
+  read_template_arguments(fields, limits, call);
   read_choices(fields, limits, call);
   read_max_tokens(fields, call, {"max_tokens", "max_completion_tokens"});
   read_stream_options(fields, call);
@@ -203,13 +210,15 @@ void read_response_logprobs(Fields& fields, GenerateCall& call) {
 
 void parse_responses(Fields& fields, const ParseLimits& limits, GenerateCall& call) {
   read_response_input(fields, limits, call);
+  read_tools(fields, Endpoint::responses, limits, call);
+  read_template_arguments(fields, limits, call);
   read_max_tokens(fields, call, {"max_output_tokens"});
   read_response_logprobs(fields, call);
   if (fields.boolean("background").value_or(false))
     fields.fail(Errc::unsupported, "'background' is not supported: push the work as a batch",
                 "background");
-  if (!fields.boolean("generate").value_or(true))
-    fields.fail(Errc::unsupported, "'generate: false' is not supported", "generate");
+  call.prefill_only = !fields.boolean("generate").value_or(true);
+  read_stream_options(fields, call);
   if (const auto* text = fields.object("text")) {
     Fields inner(*text, "text");
     require_text_format(inner, "format");
@@ -220,8 +229,8 @@ void parse_responses(Fields& fields, const ParseLimits& limits, GenerateCall& ca
   fields.unsupported("conversation", "conversations are not stored; send them as 'input'");
   fields.unsupported("prompt", "prompt templates are not stored; send 'input'");
   fields.unsupported_unless_empty("context_management", "leave it out");
-  for (const auto* name : {"type", "stream_id", "event_id", "reasoning", "truncation",
-                           "max_tool_calls", "stream_options"})
+  for (const auto* name :
+       {"type", "stream_id", "event_id", "reasoning", "truncation", "max_tool_calls"})
     fields.ignore(name);
 }
 
@@ -252,7 +261,6 @@ Result<ParsedCall> parse_call_object(Endpoint endpoint, const json::object& obje
   }
   read_sampling(fields, limits, parsed.call);
   read_stop(fields, limits, parsed.call);
-  refuse_tools(fields);
   refuse_foreign(fields);
   auto unknown = read_unknown(fields, limits);
   parsed.ignored_fields = std::move(unknown.names);

@@ -27,6 +27,11 @@ struct ParseLimits {
   std::size_t max_stop_bytes = 256;
   std::size_t max_logit_bias = 1024;
   std::size_t max_text_bytes = 4 << 20;  ///< that tokens may stand for in /detokenize
+  std::size_t max_tools = 128;
+  std::size_t max_tool_bytes = 256 << 10;  ///< of all tools' names, descriptions and schemas
+  std::size_t max_tool_calls = 128;        ///< of one message
+  std::size_t max_template_arguments = 16;
+  std::size_t max_template_argument_bytes = 4096;
   bool strict_fields = false;  ///< unknown top-level fields are errors instead of being ignored
 };
 

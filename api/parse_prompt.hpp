@@ -14,7 +14,8 @@ std::vector<TokenId> read_token_ids(Fields& fields, const boost::json::array& ar
                                     std::string_view name, const ParseLimits& limits);
 /// `messages`.
 void read_messages(Fields& fields, const ParseLimits& limits, GenerateCall& call);
-/// `input` (a string or message items) with `instructions` in front.
+/// `input` (a string, or items: messages, calls, results of calls, reasoning) with `instructions`
+/// in front.
 void read_response_input(Fields& fields, const ParseLimits& limits, GenerateCall& call);
 
 }  // namespace tandem::api

@@ -30,6 +30,21 @@ Result<model::TokenizerPtr> tokenizer_of(const config::Config& config) {
   return model::load_tokenizer(config.model);
 }
 
+/// What the options say, or else the folder's template and vocabulary.
+model::AnswerFormat answer_format_of(const config::Config& config, const model::ChatFormat& chat,
+                                     const model::Tokenizer& tokenizer) {
+  auto format = chat.answer_format(tokenizer);
+  for (const auto tools :
+       {model::ToolFormat::none, model::ToolFormat::hermes, model::ToolFormat::llama3_json})
+    if (config.tool_parser == to_string(tools)) format.tools = tools;
+  for (const auto reasoning : {model::ReasoningFormat::none, model::ReasoningFormat::qwen3,
+                               model::ReasoningFormat::deepseek_r1})
+    if (config.reasoning_parser == to_string(reasoning)) format.reasoning = reasoning;
+  spdlog::info("answer_format tool_parser={} reasoning_parser={}", to_string(format.tools),
+               to_string(format.reasoning));
+  return format;
+}
+
 }  // namespace
 
 Result<LoadedModel> load_model(const config::Config& config) {
@@ -44,6 +59,8 @@ Result<LoadedModel> load_model(const config::Config& config) {
     const auto format = model::load_chat_format(config.model, config.template_limits);
     if (!format) return format.error();
     loaded.served.chat_format = *format;
+    if (format->usable())
+      loaded.served.answer_format = answer_format_of(config, *format, **tokenizer);
     if (!format->usable())
       spdlog::warn("chat_format_missing reason=\"{}\" effect=\"no chat; text completions work\"",
                    format->problem());

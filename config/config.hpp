@@ -31,12 +31,14 @@ struct ObjectiveTexts {
 struct Config {
   Config() { runtime.store.data_dir = "data"; }
 
-  std::filesystem::path model;           ///< a Hugging Face folder; load() fails if it is empty
-  std::string served_model_name;         ///< empty: the folder's name
-  std::string load_format = "auto";      ///< auto: its safetensors | dummy: random weights
-  std::uint64_t seed = 0;                ///< of dummy weights
-  model::jinja::Limits template_limits;  ///< of the chat template
-  std::string device = "auto";           ///< auto | host | cuda
+  std::filesystem::path model;            ///< a Hugging Face folder; load() fails if it is empty
+  std::string served_model_name;          ///< empty: the folder's name
+  std::string tool_parser = "auto";       ///< auto | none | hermes | llama3_json
+  std::string reasoning_parser = "auto";  ///< auto | none | qwen3 | deepseek_r1
+  std::string load_format = "auto";       ///< auto: its safetensors | dummy: random weights
+  std::uint64_t seed = 0;                 ///< of dummy weights
+  model::jinja::Limits template_limits;   ///< of the chat template
+  std::string device = "auto";            ///< auto | host | cuda
   gpu::HostOptions host;
   gpu::CudaOptions cuda;
   RuntimeOptions

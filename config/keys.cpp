@@ -29,6 +29,17 @@ std::vector<Key> model_keys() {
            "There is no default; the service does not start without it."),
       text("served_model_name", 256, TANDEM_FIELD(served_model_name),
            "The name that clients send as \"model\". Empty: the name of the folder."),
+      one_of(
+          "tool_parser", {"auto", "none", "hermes", "llama3_json"}, TANDEM_FIELD(tool_parser),
+          "How the model writes calls of tools, which leave the text for fields of their own: "
+          "hermes in <tool_call> marks (Hermes, Qwen), llama3_json as JSON (Llama 3). auto reads "
+          "it off the folder's chat template, and refuses tools where it cannot; none leaves "
+          "calls in the text."),
+      one_of("reasoning_parser", {"auto", "none", "qwen3", "deepseek_r1"},
+             TANDEM_FIELD(reasoning_parser),
+             "How the model writes its reasoning: qwen3 in <think> marks, of which the prompt may "
+             "have the first; deepseek_r1 from the beginning even if the prompt has none. auto is "
+             "qwen3 where template or vocabulary know the marks; none leaves it in the text."),
       one_of("load_format", {"auto", "dummy"}, TANDEM_FIELD(load_format),
              "auto reads the folder's safetensors; dummy makes random weights of config.json's "
              "shape, for benchmarks without a download."),

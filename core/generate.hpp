@@ -66,8 +66,11 @@ struct GenerateCall {
   bool hide_tools = false;           ///< tool_choice: none
   bool parallel_tool_calls = true;   ///< false: an answer ends behind its first call
   std::string template_arguments{};  ///< chat_template_kwargs: a JSON object; empty: none
+  bool prefill_only = false;  ///< generate: false: the prompt is computed for the prefix cache, and
+                              ///< nothing is said
   bool stream = false;
-  bool include_usage = false;  ///< stream_options.include_usage
+  bool include_usage = false;        ///< stream_options.include_usage
+  bool include_obfuscation = false;  ///< likewise: deltas are padded, lest sizes tell of the text
 };
 
 /// Calls of tools are asked for, and looked for in the answer.
@@ -90,6 +93,7 @@ struct Usage {
   Tokens prompt{0};
   Tokens completion{0};
   Tokens cached{0};
+  Tokens reasoning{0};  ///< of the completion
 };
 
 }  // namespace tandem

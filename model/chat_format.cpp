@@ -180,7 +180,7 @@ AnswerFormat ChatFormat::answer_format(const Tokenizer& tokenizer) const {
   if (tool_template_) format.tools = tool_template_->traits.tool_format;
   if (template_->traits.mentions_reasoning ||
       (tokenizer.find(think_begin) && tokenizer.find(think_end)))
-    format.reasoning = ReasoningFormat::think;
+    format.reasoning = ReasoningFormat::qwen3;
   return format;
 }
 

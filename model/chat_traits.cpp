@@ -117,8 +117,8 @@ ToolFormat format_of(const Trial& trial, const MessageStyle& style, const std::s
   const auto spoken = trial.render({user(), {"assistant", std::string(argument)}}, {}, style);
   const auto begin = std::min(spoken.find(argument), spoken.size());
   if (begin < text.size() && text.starts_with(spoken.substr(0, begin)) &&
-      reads_call(ToolFormat::llama3, std::string_view(text).substr(begin)))
-    return ToolFormat::llama3;
+      reads_call(ToolFormat::llama3_json, std::string_view(text).substr(begin)))
+    return ToolFormat::llama3_json;
   return ToolFormat::unknown;
 }
 
@@ -138,7 +138,8 @@ TemplateTraits traits_of(const jinja::Template& source, const SpecialTokens& spe
     traits.shows_calls = true;
     traits.tool_format = format_of(trial, traits.style, *text);
   }
-  traits.mentions_reasoning = holds(source.source(), {think_end});
+  traits.mentions_reasoning =
+      holds(source.source(), {think_begin}) || holds(source.source(), {think_end});
   return traits;
 }
 

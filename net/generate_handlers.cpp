@@ -33,7 +33,7 @@ class ChunkWriter final : public SseWriter {
     if (started_.size() <= pending.index) started_.resize(pending.index + 1, false);
     const bool first = !std::exchange(started_[pending.index], 1);
     const auto& delta = pending.delta;
-    if (!first && delta.text.empty() && delta.logprobs.empty() && !delta.finish) return;
+    if (!first && delta.says_nothing()) return;
     add_data(out, api::stream_chunk(head_, call_, pending.index, delta, first));
   }
   void close(const StreamedCall& call, std::string& out) override {
@@ -53,14 +53,13 @@ class ChunkWriter final : public SseWriter {
 /// Events of the Responses API.
 class EventWriter final : public SseWriter {
  public:
-  EventWriter(const GenerateCall& call, const api::ResponseEcho& echo)
-      : events_(call, {}, std::time(nullptr), echo) {}
+  EventWriter(const StreamedCall& call, const api::ResponseEcho& echo)
+      : events_(call.call(), {}, std::time(nullptr), echo), only_message_(!call.is_taken_apart()) {}
 
   void add(const StreamedCall::Pending& pending, std::string& out) override {
     open(out);
     const auto& delta = pending.delta;
-    if (!delta.text.empty() || !delta.logprobs.empty())
-      add_event(out, events_.delta(delta.text, delta.logprobs));
+    for (const auto& event : events_.add(delta.parts, delta.logprobs)) add_event(out, event);
     if (delta.finish) finish_ = *delta.finish;
   }
   void close(const StreamedCall& call, std::string& out) override {
@@ -78,7 +77,7 @@ class EventWriter final : public SseWriter {
  private:
   void open(std::string& out) {
     if (std::exchange(opened_, true)) return;
-    for (const auto& event : events_.opening()) add_event(out, event);
+    for (const auto& event : events_.opening(only_message_)) add_event(out, event);
   }
   static void add_event(std::string& out, std::string_view json) {
     // The event's own type is the last "type" of its text: what came from the client is before it.
@@ -91,6 +90,7 @@ class EventWriter final : public SseWriter {
   }
 
   api::ResponseEvents events_;
+  const bool only_message_;
   FinishReason finish_ = FinishReason::stop;
   bool opened_ = false;
 };
@@ -185,7 +185,7 @@ asio::awaitable<void> post_responses(Exchange& exchange) {
         error(Errc::unsupported, "'resumable' is for response.create on a WebSocket", "resumable"));
   const bool stream = parsed->call.stream;
   StreamedCall call(exchange.services, std::move(parsed->call), exchange.connection->changed);
-  EventWriter writer(call.call(), parsed->echo);
+  EventWriter writer(call, parsed->echo);
   call.submit(exchange.request_id, exchange.tenant, parsed->num_ignored);
   if (stream)
     co_await stream_reply(exchange, call, writer);

@@ -1,7 +1,6 @@
 #include "net/live_call.hpp"
 
 #include <algorithm>
-#include <iterator>
 
 namespace tandem::net {
 namespace {
@@ -10,10 +9,14 @@ namespace {
 constexpr std::size_t max_merged_bytes = 64 << 10;
 
 std::size_t memory_of(const api::Delta& delta) {
-  std::size_t bytes = delta.text.size();
+  std::size_t bytes = text_bytes(delta.parts) + delta.parts.size() * sizeof(model::AnswerPart);
   for (const auto& entry : delta.logprobs)
     bytes += sizeof(entry) + entry.top.size() * sizeof(api::TokenText);
   return bytes;
+}
+
+api::AnswerSource answer_source(const Services& services) {
+  return {services.model->tokenizer, services.model->answer_format};
 }
 
 }  // namespace
@@ -52,9 +55,7 @@ void LiveCall::fail(const Error& reason) {
   wake_->raise();
 }
 
-void CollectedCall::accepted() {
-  collector_.emplace(call(), choices(), services_.model->tokenizer);
-}
+void CollectedCall::accepted() { collector_.emplace(call(), choices(), answer_source(services_)); }
 
 void CollectedCall::take(const TokenEvent& event) {
   if (collector_->push(event)) cancel_choice(event.id);
@@ -63,7 +64,8 @@ void CollectedCall::take(const TokenEvent& event) {
 void StreamedCall::accepted() {
   left_ = choices().size();
   streams_.reserve(left_);
-  for (std::size_t i = 0; i < left_; ++i) streams_.emplace_back(call(), services_.model->tokenizer);
+  for (const auto& choice : choices())
+    streams_.emplace_back(call(), answer_source(services_), choice.prompt_end);
 }
 
 void StreamedCall::take(const TokenEvent& event) {
@@ -76,15 +78,15 @@ void StreamedCall::take(const TokenEvent& event) {
   auto delta = stream.push(event);
   if (stream.wants_cancel()) cancel_choice(event.id);
   if (delta.finish) --left_;
-  pending_bytes_ += memory_of(delta);
+  const auto added = memory_of(delta);
+  pending_bytes_ += added;
   const bool merging = merging_ || pending_bytes_ > services_.options.merge_above_bytes;
   if (merging && !pending_.empty() && pending_.back().index == index &&
-      pending_.back().delta.text.size() < max_merged_bytes) {
+      text_bytes(pending_.back().delta.parts) < max_merged_bytes) {
     auto& last = pending_.back().delta;
-    last.text += delta.text;
-    std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(last.logprobs));
-    last.finish = delta.finish;
-    last.error = std::move(delta.error);
+    pending_bytes_ -= memory_of(last) + added;
+    join(last, std::move(delta));
+    pending_bytes_ += memory_of(last);
     return;
   }
   pending_bytes_ += sizeof(Pending);
@@ -98,13 +100,10 @@ StreamedCall::Pending StreamedCall::take_pending() {
   return first;
 }
 
-Usage StreamedCall::usage() const {
-  Usage usage{.prompt = api::count_prompt_tokens(choices(), call().n)};
-  for (std::size_t i = 0; i < streams_.size(); ++i) {
-    usage.completion += streams_[i].completion_tokens();
-    if (i % call().n == 0) usage.cached += streams_[i].cached_tokens();
-  }
-  return usage;
+Usage StreamedCall::usage() const { return api::usage_of(choices(), streams_, call().n); }
+
+bool StreamedCall::is_taken_apart() const {
+  return api::is_taken_apart(call(), answer_source(services_));
 }
 
 }  // namespace tandem::net

@@ -97,6 +97,8 @@ class StreamedCall final : public LiveCall {
   /// same choice.
   void merge(bool on) { merging_ = on; }
   [[nodiscard]] Usage usage() const;
+  /// Answers may hold reasoning or calls beside content.
+  [[nodiscard]] bool is_taken_apart() const;
 
  private:
   void accepted() override;

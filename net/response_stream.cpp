@@ -77,7 +77,7 @@ bool ResponseStream::open(const Put& put) {
     return false;
   }
   opened_ = true;
-  for (auto& event : events_.opening()) {
+  for (auto& event : events_.opening(!call_->is_taken_apart())) {
     record(event);
     put(std::move(event));
   }
@@ -97,8 +97,7 @@ bool ResponseStream::produce(const Put& put, const std::function<bool()>& full) 
   if (open(put)) {
     while (call_->has_pending() && !finish_ && !full()) {
       const auto next = call_->take_pending().delta;
-      if (!next.text.empty() || !next.logprobs.empty())
-        say(events_.delta(next.text, next.logprobs));
+      for (auto& event : events_.add(next.parts, next.logprobs)) say(std::move(event));
       finish_ = next.finish;
       reason_ = next.error;
     }

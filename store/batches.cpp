@@ -9,7 +9,7 @@ namespace {
   "number, id, endpoint, completion_window, input_file_id, model, output_file_id, error_file_id," \
   " state, total, completed, failed, prompt_tokens, cached_tokens, completion_tokens,"            \
   " created_at, expires_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at,"  \
-  " cancelling_at, cancelled_at"
+  " cancelling_at, cancelled_at, reasoning_tokens"
 
 BatchInfo batch_of(const Rows& row) {
   return {.id = row.text(1),
@@ -28,6 +28,7 @@ BatchInfo batch_of(const Rows& row) {
           .prompt_tokens = row.integer(12),
           .cached_tokens = row.integer(13),
           .completion_tokens = row.integer(14),
+          .reasoning_tokens = row.integer(24),
           .created_at = row.integer(15),
           .expires_at = row.integer(16),
           .in_progress_at = row.optional_integer(17),

@@ -148,9 +148,10 @@ void record_result(Transaction& change, std::int64_t batch, const FinishedItem& 
   change.run(
       "UPDATE batch SET completed = completed + ?, failed = failed + ?,"
       " prompt_tokens = prompt_tokens + ?, cached_tokens = cached_tokens + ?,"
-      " completion_tokens = completion_tokens + ? WHERE number = ?",
+      " completion_tokens = completion_tokens + ?, reasoning_tokens = reasoning_tokens + ?"
+      " WHERE number = ?",
       std::int64_t{completed}, std::int64_t{!completed}, item.prompt_tokens, item.cached_tokens,
-      item.completion_tokens, batch);
+      item.completion_tokens, item.reasoning_tokens, batch);
 }
 
 void expire_batch(Transaction& change, std::int64_t batch, UnixSeconds now) {

@@ -3,11 +3,15 @@
 // their size: beyond a page they take overflow pages of their own, one commit covers state and
 // response, and there is no second kind of file to sync, find the end of and collect. The price is
 // that a response is written twice (log, then database) until the output file has it.
+#include <algorithm>
+#include <array>
+
 #include "store/state.hpp"
 
 namespace tandem::store {
 namespace {
 
+/// Of version 1; upgrades bring them up to date.
 constexpr const char* tables = R"sql(
 CREATE TABLE process(
   only INTEGER PRIMARY KEY CHECK(only = 1),
@@ -31,8 +35,7 @@ CREATE TABLE batch(
   completion_tokens INTEGER NOT NULL DEFAULT 0,
   created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
   in_progress_at INTEGER, finalizing_at INTEGER, completed_at INTEGER, failed_at INTEGER,
-  expired_at INTEGER, cancelling_at INTEGER, cancelled_at INTEGER,
-  output_expires_after INTEGER) STRICT;
+  expired_at INTEGER, cancelling_at INTEGER, cancelled_at INTEGER) STRICT;
 CREATE INDEX batch_unfinished ON batch(expires_at, number) WHERE )sql" TANDEM_BATCH_UNFINISHED
                                R"sql(;
 CREATE INDEX batch_unpurged ON batch(number) WHERE purged = 0 AND )sql" TANDEM_BATCH_ENDED R"sql(;
@@ -65,9 +68,10 @@ CREATE TABLE result(
   FOREIGN KEY(batch, line_no) REFERENCES item(batch, line_no)) STRICT;
 )sql";
 
-/// From version 1, in which outputs stayed until they were removed. Columns that are added come
-/// last, as they do in the tables above.
-constexpr const char* from_1_to_2 = "ALTER TABLE batch ADD COLUMN output_expires_after INTEGER;";
+/// What each version after the first one changed.
+constexpr std::array<const char*, schema_version - 1> upgrades{
+    "ALTER TABLE batch ADD COLUMN output_expires_after INTEGER;",
+    "ALTER TABLE batch ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0;"};
 
 }  // namespace
 
@@ -76,14 +80,17 @@ Result<bool> prepare_schema(Database& database) {
   const auto found = read.integer("PRAGMA user_version");
   if (auto done = read.commit(); !done) return done.error();
   if (found == schema_version) return false;
-  if (found != 0 && found != 1)
+  if (found < 0 || found > schema_version)
     return error(Errc::unsupported,
                  "the store's database has schema version " + std::to_string(found) +
                      "; this program knows versions up to " + std::to_string(schema_version) +
                      ": it was written by a newer version, run that one",
                  "data_dir");
-  const auto script = "BEGIN IMMEDIATE;" + std::string(found == 0 ? tables : from_1_to_2) +
-                      "PRAGMA user_version=" + std::to_string(schema_version) + ";COMMIT;";
+  std::string script = "BEGIN IMMEDIATE;";
+  if (found == 0) script += tables;
+  for (auto version = std::max<std::int64_t>(found, 1); version < schema_version; ++version)
+    script += upgrades.at(static_cast<std::size_t>(version - 1));
+  script += "PRAGMA user_version=" + std::to_string(schema_version) + ";COMMIT;";
   if (auto made = database.execute(script.c_str()); !made) {
     (void)database.execute("ROLLBACK");
     return made.error();

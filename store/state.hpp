@@ -81,7 +81,7 @@ struct Store::State {
 };
 
 // ---- schema.cpp ----
-inline constexpr std::int64_t schema_version = 2;
+inline constexpr std::int64_t schema_version = 3;
 /// Creates the tables, or brings those of an earlier version up to date in one transaction, or
 /// refuses a newer database. True if it created them.
 Result<bool> prepare_schema(Database& database);

@@ -92,7 +92,7 @@ struct BatchInfo {
   /// Requests of the batch; completed + failed == total once every item ended. Items that were
   /// cancelled or expired count as failed.
   std::int64_t total = 0, completed = 0, failed = 0;
-  std::int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
+  std::int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
   UnixSeconds created_at = 0, expires_at = 0;
   std::optional<UnixSeconds> in_progress_at, finalizing_at, completed_at, failed_at, expired_at,
       cancelling_at, cancelled_at;
@@ -192,7 +192,8 @@ struct FinishedItem {
   std::string request_id;        ///< the output's response.request_id
   std::string body;              ///< a serialised JSON value, without raw line breaks
   std::string error_code, error_message;
-  std::int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
+  /// `reasoning_tokens` are part of `completion_tokens`.
+  std::int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
 };
 
 struct OpenReport {

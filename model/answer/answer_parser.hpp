@@ -21,15 +21,17 @@ enum class ToolFormat : std::uint8_t {
   unknown,  ///< nobody could tell: tools are refused
   none,     ///< calls stay in the text
   hermes,
-  llama3,
+  llama3_json,
 };
+std::string_view to_string(ToolFormat format);
 
 /// How it writes its reasoning.
 enum class ReasoningFormat : std::uint8_t {
-  none,        ///< it stays in the text
-  think,       ///< from <think>, in the answer or at the end of its prompt, to </think>
-  from_begin,  ///< up to </think>, wherever it began
+  none,         ///< it stays in the text
+  qwen3,        ///< from <think>, in the answer or at the end of its prompt, to </think>
+  deepseek_r1,  ///< from the answer's beginning to </think>, unless its prompt closed it
 };
+std::string_view to_string(ReasoningFormat format);
 
 struct AnswerFormat {
   ToolFormat tools = ToolFormat::unknown;
@@ -65,8 +67,8 @@ class AnswerParser {
   std::unique_ptr<ToolParser> tools_;
 };
 
-/// The markers that are looked for; a tokenizer may have them as special tokens, which are then to
-/// be shown to the parser.
-std::vector<std::string_view> markers_of(ToolFormat tools, ReasoningFormat reasoning);
+/// The markers that are looked for. A tokenizer may have them as special tokens, whose text is then
+/// to be shown to the parser.
+std::vector<std::string_view> markers_of(const AnswerFormat& format);
 
 }  // namespace tandem::model

@@ -22,4 +22,17 @@ void append(AnswerParts& parts, AnswerParts more) {
   for (auto& part : more) append(parts, std::move(part));
 }
 
+std::string text_of(const AnswerParts& parts, AnswerPart::Kind kind) {
+  std::string text;
+  for (const auto& part : parts)
+    if (part.kind == kind) text += part.text;
+  return text;
+}
+
+std::size_t text_bytes(const AnswerParts& parts) {
+  std::size_t bytes = 0;
+  for (const auto& part : parts) bytes += part.text.size();
+  return bytes;
+}
+
 }  // namespace tandem::model

@@ -2,6 +2,7 @@
 // the order in which the model wrote them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,5 +27,10 @@ void append(AnswerParts& parts, AnswerPart part);
 void append_content(AnswerParts& parts, std::string text);
 /// Adds all of `more`.
 void append(AnswerParts& parts, AnswerParts more);
+
+/// The texts of all parts of a kind.
+std::string text_of(const AnswerParts& parts, AnswerPart::Kind kind);
+/// Bytes of all their texts.
+std::size_t text_bytes(const AnswerParts& parts);
 
 }  // namespace tandem::model

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "api/logprobs.hpp"
 #include "tests/api/openapi.hpp"
@@ -27,7 +28,7 @@ GenerateCall call_for(Endpoint endpoint) {
 /// Two choices: "Hello" cut at the limit, "world" ended by its end-of-text token.
 CallCollector collected(GenerateCall call) {
   call.n = 2;
-  CallCollector collector(call, {{RequestId(1), Tokens(3)}, {RequestId(2), Tokens(3)}}, words());
+  CallCollector collector(call, {{RequestId(1), Tokens(3)}, {RequestId(2), Tokens(3)}}, {words()});
   auto first = token_event(1, hello, FinishReason::length);
   first.logprob = -0.5F;
   first.top_logprobs = {{hello, -0.5F}, {euro_begin, -2.0F}, {euro_end, -3.0F}};
@@ -40,7 +41,7 @@ CallCollector collected(GenerateCall call) {
 
 Delta text_delta(std::string text, std::optional<FinishReason> finish = {}) {
   Delta delta;
-  delta.text = std::move(text);
+  append_content(delta.parts, std::move(text));
   delta.finish = finish;
   return delta;
 }
@@ -177,6 +178,29 @@ TEST_CASE("with include_usage every chunk has usage, and only the extra one hold
   }
 }
 
+TEST_CASE("obfuscated chunks have few sizes") {
+  for (const auto endpoint : {Endpoint::chat_completions, Endpoint::completions}) {
+    auto call = call_for(endpoint);
+    call.include_obfuscation = true;
+    const auto head = new_reply_head(call, 7, "");
+    std::set<std::size_t> sizes;
+    std::set<std::string> paddings;
+    for (std::size_t length = 1; length <= 40; ++length) {
+      const auto text = stream_chunk(head, call, 0, text_delta(std::string(length, 'x')), false);
+      sizes.insert(text.size());
+      paddings.emplace(object_of(text).at("obfuscation").as_string());
+      if (endpoint == Endpoint::chat_completions)
+        CHECK(problems("CreateChatCompletionStreamResponse", text) == "");
+    }
+    CHECK(sizes.size() <= 2);
+    CHECK(paddings.size() > 30);
+    CHECK_FALSE(object_of(usage_chunk(head, call, {})).contains("obfuscation"));
+    call.include_obfuscation = false;
+    CHECK_FALSE(
+        object_of(stream_chunk(head, call, 0, text_delta("x"), false)).contains("obfuscation"));
+  }
+}
+
 TEST_CASE("completion chunks have the shape of completions") {
   auto call = call_for(Endpoint::completions);
   call.sampling.logprobs = 0;
@@ -270,6 +294,7 @@ TEST_CASE("a batch shows its counts, files, times, usage and errors") {
   batch.prompt_tokens = 30;
   batch.cached_tokens = 10;
   batch.completion_tokens = 12;
+  batch.reasoning_tokens = 5;
   batch.in_progress_at = 1;
   batch.finalizing_at = 2;
   batch.completed_at = 3;
@@ -282,6 +307,7 @@ TEST_CASE("a batch shows its counts, files, times, usage and errors") {
   CHECK(missing_keys("ResponseUsage", object.at("usage").as_object()).empty());
   CHECK(object.at("usage").at("total_tokens") == 42);
   CHECK(object.at("usage").at("input_tokens_details").at("cached_tokens") == 10);
+  CHECK(object.at("usage").at("output_tokens_details").at("reasoning_tokens") == 5);
   CHECK(object.at("errors").at("object") == "list");
   CHECK(object.at("errors").at("data").at(0) ==
         json::value(

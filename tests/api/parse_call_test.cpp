@@ -263,20 +263,30 @@ TEST_CASE("best_of must equal n") {
   CHECK(refusal_of(completions, R"("n":2,"best_of":4)").param == "best_of");
 }
 
+TEST_CASE("a response that generates nothing is for the prefix cache alone") {
+  CHECK(call_of(responses, R"("generate":false)").prefill_only);
+  CHECK_FALSE(call_of(responses, R"("generate":true)").prefill_only);
+  CHECK_FALSE(call_of(responses, R"("user":"u")").prefill_only);
+  CHECK(refusal_of(responses, R"("generate":0)").param == "generate");
+}
+
 TEST_CASE("stream options need a stream") {
   CHECK(refusal_of(chat, R"("stream_options":{"include_usage":true})").param == "stream_options");
   CHECK_FALSE(call_of(chat, R"("stream":true,"stream_options":{})").include_usage);
   CHECK(refusal_of(chat, R"("stream":true,"stream_options":{"include_usage":1})").param ==
         "stream_options.include_usage");
-  CHECK(refusal_of(chat, R"("stream":true,"stream_options":{"include_obfuscation":true})").code ==
-        Errc::unsupported);
+  CHECK(call_of(chat, R"("stream":true,"stream_options":{"include_obfuscation":true})")
+            .include_obfuscation);
+  CHECK_FALSE(call_of(chat, R"("stream":true,"stream_options":{})").include_obfuscation);
+  // A WebSocket streams unasked.
+  CHECK(call_of(responses, R"("stream_options":{"include_obfuscation":true})").include_obfuscation);
+  CHECK(refusal_of(responses, R"("stream_options":{"include_obfuscation":0})").param ==
+        "stream_options.include_obfuscation");
   CHECK(refusal_of(chat, R"("stream":true,"stream_options":[])").param == "stream_options");
 }
 
 TEST_CASE("fields whose omission would change the meaning are refused by name") {
   const std::vector<std::pair<const char*, const char*>> both{
-      {"tools", R"([{"type":"function","function":{"name":"f"}}])"},
-      {"tools", R"({"a":1})"},
       {"tool_choice", R"("required")"},
       {"tool_choice", R"({"type":"function","function":{"name":"f"}})"},
       {"functions", R"([{"name":"f"}])"},
@@ -310,17 +320,17 @@ TEST_CASE("fields whose omission would change the meaning are refused by name") 
       CHECK(refused.param == field);
     }
   CHECK(refusal_of(completions, R"("suffix":"end")").code == Errc::unsupported);
+  CHECK(refusal_of(completions, R"("tools":[{}])").code == Errc::unsupported);
+  CHECK(refusal_of(completions, R"("chat_template_kwargs":{"x":1})").code == Errc::unsupported);
   CHECK(refusal_of(completions, R"("echo":true,"stream":true)").param == "echo");
   CHECK(refusal_of(completions, R"("echo":true,"logprobs":1)").param == "echo");
   CHECK(refusal_of(chat, R"("echo":true)").code == Errc::unsupported);
   const std::vector<std::pair<const char*, const char*>> of_responses{
-      {"tools", R"([{"type":"web_search"}])"},
       {"tool_choice", R"("required")"},
       {"previous_response_id", R"("resp_1")"},
       {"conversation", R"("conv_1")"},
       {"prompt", R"({"id":"p"})"},
-      {"background", "true"},
-      {"generate", "false"}};
+      {"background", "true"}};
   for (const auto& [field, value] : of_responses) {
     const auto refused = refusal_of(responses, "\"" + std::string(field) + "\":" + value);
     CHECK(refused.code == Errc::unsupported);

@@ -89,7 +89,6 @@ TEST_CASE("bad messages are refused with their place") {
       {R"([{"role":"assistant","content":null}])", "messages[0].content", Errc::invalid_value},
       {R"([{"role":"robot","content":"x"}])", "messages[0].role", Errc::invalid_value},
       {R"([{"role":7,"content":"x"}])", "messages[0].role", Errc::invalid_value},
-      {R"([{"role":"tool","content":"x"}])", "messages[0].role", Errc::unsupported},
       {R"([{"role":"function","content":"x"}])", "messages[0].role", Errc::unsupported},
       {R"([{"role":"user","content":1}])", "messages[0].content", Errc::invalid_value},
       {R"([{"role":"user","content":["x"]}])", "messages[0].content", Errc::invalid_value},
@@ -99,8 +98,8 @@ TEST_CASE("bad messages are refused with their place") {
        "messages[1].content", Errc::unsupported},
       {R"([{"role":"user","content":[{"type":"input_audio"}]}])", "messages[0].content",
        Errc::unsupported},
-      {R"([{"role":"assistant","content":"x","tool_calls":[{"id":"c"}]}])",
-       "messages[0].tool_calls", Errc::unsupported},
+      {R"([{"role":"assistant","content":"x","function_call":{"name":"f"}}])",
+       "messages[0].function_call", Errc::unsupported},
   };
   for (const auto& row : rows) {
     const auto parsed = with(chat, "messages", row.messages);
@@ -144,8 +143,9 @@ TEST_CASE("input items other than messages of text are refused") {
       {"null", "input", Errc::invalid_value},
       {"[]", "input", Errc::invalid_value},
       {"7", "input", Errc::invalid_value},
-      {R"([{"type":"function_call","name":"f"}])", "input[0].type", Errc::unsupported},
-      {R"([{"type":"reasoning","summary":[]}])", "input[0].type", Errc::unsupported},
+      {R"([{"type":"web_search_call"}])", "input[0].type", Errc::unsupported},
+      {R"([{"type":"item_reference","id":"msg_1"}])", "input[0].type", Errc::unsupported},
+      {R"([{"role":"tool","content":"x"}])", "input[0].role", Errc::unsupported},
       {R"([{"role":"user","content":[{"type":"input_image"}]}])", "input[0].content",
        Errc::unsupported},
       {R"([{"role":"user","content":[{"type":"input_file"}]}])", "input[0].content",

@@ -1,6 +1,8 @@
 // The event sequence of one response.
 #include "api/responses_events.hpp"
 
+#include <set>
+
 #include "tests/api/openapi.hpp"
 #include "tests/api/support.hpp"
 
@@ -21,15 +23,19 @@ GenerateCall response_call() {
   return call;
 }
 
+model::AnswerPart content(std::string text) {
+  return {.kind = model::AnswerPart::Kind::content, .text = std::move(text)};
+}
+
 const Usage some_usage{.prompt = Tokens(5), .completion = Tokens(3), .cached = Tokens(4)};
 
 /// All events of a response that says "Hello" and ends with `finish`.
 std::vector<json::object> run(ResponseEvents& events, FinishReason finish,
                               const Error* reason = nullptr) {
   std::vector<json::object> all;
-  for (const auto& text : events.opening()) all.push_back(object_of(text));
-  all.push_back(object_of(events.delta("Hel", {})));
-  all.push_back(object_of(events.delta("lo", {})));
+  for (const auto& text : events.opening(true)) all.push_back(object_of(text));
+  for (const auto* piece : {"Hel", "lo"})
+    for (const auto& text : events.add({content(piece)}, {})) all.push_back(object_of(text));
   for (const auto& text : events.closing(finish, some_usage, reason))
     all.push_back(object_of(text));
   return all;
@@ -42,6 +48,47 @@ std::vector<std::string> types(const std::vector<json::object>& events) {
 }
 
 }  // namespace
+
+TEST_CASE("a response that generates nothing has no output") {
+  auto call = response_call();
+  call.prefill_only = true;
+  ResponseEvents events(call, {}, 7);
+  std::vector<json::object> all;
+  for (const auto& text : events.opening(true)) all.push_back(object_of(text));
+  const Usage usage{.prompt = Tokens(5), .cached = Tokens(4)};
+  for (const auto& text : events.closing(FinishReason::stop, usage, nullptr))
+    all.push_back(object_of(text));
+  CHECK(types(all) ==
+        std::vector<std::string>{"response.created", "response.in_progress", "response.completed"});
+  const auto& response = all.back().at("response").as_object();
+  CHECK(response.at("status") == "completed");
+  CHECK(response.at("output").as_array().empty());
+  CHECK(response.at("usage").at("output_tokens") == 0);
+}
+
+TEST_CASE("obfuscated deltas have few sizes") {
+  auto call = response_call();
+  call.include_obfuscation = true;
+  ResponseEvents events(call, {}, 7);
+  events.opening(true);
+  std::set<std::size_t> sizes;
+  for (std::size_t length = 1; length <= 40; ++length) {
+    const auto texts = events.add({content(std::string(length, 'x'))}, {});
+    REQUIRE(texts.size() == 1);
+    const auto delta = object_of(texts[0]);
+    CHECK(delta.at("delta").as_string() == std::string(length, 'x'));
+    CHECK(delta.at("obfuscation").is_string());
+    // The numbers of events grow by a digit.
+    const auto digits = std::to_string(delta.at("sequence_number").as_int64()).size();
+    sizes.insert(texts[0].size() - digits);
+  }
+  CHECK(sizes.size() <= 2);
+  for (const auto& text : events.closing(FinishReason::stop, some_usage, nullptr))
+    CHECK_FALSE(object_of(text).contains("obfuscation"));
+  ResponseEvents plain(response_call(), {}, 7);
+  plain.opening(true);
+  CHECK_FALSE(object_of(plain.add({content("x")}, {})[0]).contains("obfuscation"));
+}
 
 TEST_CASE("a response opens, streams, closes, and ends once") {
   ResponseEvents events(response_call(), "lane", 1700000000);
@@ -139,7 +186,7 @@ TEST_CASE("the response repeats what was asked for") {
                           .safety_identifier = {},
                           .prompt_cache_key = {}};
   ResponseEvents events(call, {}, 1700000000, echo);
-  const auto response = object_of(events.opening().front()).at("response").as_object();
+  const auto response = object_of(events.opening(true).front()).at("response").as_object();
   CHECK(response.at("object") == "response");
   CHECK(response.at("created_at") == 1700000000);
   CHECK(response.at("model") == "demo");
@@ -155,7 +202,7 @@ TEST_CASE("the response repeats what was asked for") {
   CHECK(response.at("tools").as_array().empty());
 
   ResponseEvents plain(GenerateCall{}, {}, 1);
-  const auto other = object_of(plain.opening().front()).at("response").as_object();
+  const auto other = object_of(plain.opening(true).front()).at("response").as_object();
   CHECK(other.at("instructions").is_null());
   CHECK(other.at("metadata").as_object().empty());
   CHECK(other.at("max_output_tokens").is_null());
@@ -163,16 +210,17 @@ TEST_CASE("the response repeats what was asked for") {
 
 TEST_CASE("log-probabilities come with their delta and again in the end") {
   ResponseEvents events(response_call(), {}, 1);
-  events.opening();
+  events.opening(true);
   LogprobEntry entry;
   entry.chosen = {"Hi", "Hi", -0.5F};
   entry.top = {{"Ho", "Ho", -1.0F}};
-  const auto delta = object_of(events.delta("Hi", {entry, entry}));
+  const auto begun = events.add({content("Hi")}, {entry, entry});
+  const auto delta = object_of(begun.back());
   REQUIRE(delta.at("logprobs").as_array().size() == 2);
   const auto& first = delta.at("logprobs").at(0).as_object();
   CHECK(missing_keys("ChatCompletionTokenLogprob", first).empty());
   CHECK(first.at("top_logprobs").at(0).at("token") == "Ho");
-  object_of(events.delta("!", {entry}));
+  events.add({content("!")}, {entry});
   const auto closing = events.closing(FinishReason::stop, some_usage, nullptr);
   CHECK(object_of(closing.front()).at("logprobs").as_array().size() == 3);
   CHECK(object_of(events.final_object())
@@ -188,6 +236,6 @@ TEST_CASE("log-probabilities come with their delta and again in the end") {
 TEST_CASE("two responses have different ids, of the response and of its message") {
   ResponseEvents one(response_call(), {}, 1), two(response_call(), {}, 1);
   CHECK(one.id() != two.id());
-  CHECK(object_of(one.opening()[2]).at("item").at("id") !=
-        object_of(two.opening()[2]).at("item").at("id"));
+  CHECK(object_of(one.opening(true)[2]).at("item").at("id") !=
+        object_of(two.opening(true)[2]).at("item").at("id"));
 }

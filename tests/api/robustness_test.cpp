@@ -46,9 +46,19 @@ const std::vector<std::string> seeds{
                "stream_options":{"include_usage":true},"prompt":[[1,2],[3]],"best_of":2)"),
     body_of(Endpoint::chat_completions,
             R"("messages":[{"role":"user","content":[{"type":"text","text":"é\ud83d\ude00"}]}],
-               "tools":[],"top_logprobs":3,"logprobs":true,"service_tier":"flex")"),
+               "tools":[{"type":"function","function":{"name":"f","parameters":{"a":[1]}}}],
+               "chat_template_kwargs":{"a":true},"tool_choice":"auto","top_logprobs":3,"logprobs":true,"service_tier":"flex")"),
     R"({"type":"response.create","stream_id":"s","model":"demo","instructions":"x",
         "input":[{"role":"user","content":"a"}],"metadata":{"a":"b"},"text":{"format":{"type":"text"}}})",
+    body_of(Endpoint::chat_completions,
+            R"("messages":[{"role":"assistant","content":null,"reasoning_content":"r","tool_calls":
+               [{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},
+               {"role":"tool","tool_call_id":"c","content":"x","name":"f"}])"),
+    body_of(Endpoint::responses,
+            R"("tools":[{"type":"function","name":"f","strict":false}],"input":[
+               {"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"r"}]},
+               {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},
+               {"type":"function_call_output","call_id":"c","output":"x"}])"),
     R"({"custom_id":"a","method":"POST","url":"/v1/completions","body":{"model":"demo"}})",
     R"({"model":"demo","tokens":[1,2,999],"prompt":"é","return_token_strs":true})",
     R"({"input_file_id":"f","endpoint":"/v1/completions","completion_window":"24h","metadata":{}})"};

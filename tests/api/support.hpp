@@ -11,6 +11,7 @@
 
 #include "api/parse.hpp"
 #include "core/generate.hpp"
+#include "model/answer/answer_part.hpp"
 #include "model/tokenizer.hpp"
 
 namespace tandem::api::testing {
@@ -24,6 +25,11 @@ inline ParseLimits small_limits() {
   limits.max_messages = 5;
   limits.max_stop_bytes = 8;
   limits.max_logit_bias = 3;
+  limits.max_tools = 3;
+  limits.max_tool_bytes = 200;
+  limits.max_tool_calls = 2;
+  limits.max_template_arguments = 2;
+  limits.max_template_argument_bytes = 40;
   return limits;
 }
 
@@ -105,6 +111,10 @@ enum Word : TokenId {
 inline model::TokenizerPtr words() {
   return std::make_shared<ListTokenizer>(
       std::vector<std::string>{"Hello", " ", "world", "", "\xe2\x82", "\xac", "#", "#"});
+}
+
+inline std::string content_of(const model::AnswerParts& parts) {
+  return text_of(parts, model::AnswerPart::Kind::content);
 }
 
 inline TokenEvent token_event(std::uint64_t id, TokenId token,

@@ -10,6 +10,7 @@ import time
 
 import openai
 
+from tools_test import ANSWER, CALLS, FLAT_TOOLS, RESULT, THOUGHT, TOOLS, scripted_service
 from service import MODEL_NAME, Service, chat_item, main
 
 
@@ -206,6 +207,88 @@ def responses_over_websocket_on_two_lanes(binary):
             ), texts
 
 
+def tools_and_reasoning_in_chats(binary):
+    with scripted_service(binary) as service:
+        client = client_of(service)
+        messages = [{"role": "user", "content": "Is it cold?"}]
+        thought = client.chat.completions.create(model=MODEL_NAME, messages=messages)
+        assert thought.choices[0].message.content == ANSWER
+        assert thought.choices[0].message.reasoning_content == THOUGHT
+        assert thought.usage.completion_tokens_details.reasoning_tokens == 4
+
+        reply = client.chat.completions.create(model=MODEL_NAME, messages=messages, tools=TOOLS)
+        message = reply.choices[0].message
+        assert reply.choices[0].finish_reason == "tool_calls"
+        assert [(c.function.name, c.function.arguments) for c in message.tool_calls] == CALLS
+        messages += [message] + [
+            {"role": "tool", "tool_call_id": call.id, "content": "-3"} for call in message.tool_calls
+        ]
+        after = client.chat.completions.create(model=MODEL_NAME, messages=messages, tools=TOOLS)
+        assert after.choices[0].message.content == RESULT
+
+        # The client's own accumulator puts the chunks together.
+        with client.chat.completions.stream(
+            model=MODEL_NAME, messages=messages[:1], tools=TOOLS
+        ) as stream:
+            kinds = [event.type for event in stream]
+            whole = stream.get_final_completion().choices[0]
+        assert "tool_calls.function.arguments.delta" in kinds and "tool_calls.function.arguments.done" in kinds
+        assert whole.finish_reason == "tool_calls" and whole.message.content == "I look."
+        calls = [(c.function.name, c.function.arguments) for c in whole.message.tool_calls]
+        assert calls == CALLS, calls
+        try:
+            client.chat.completions.create(
+                model=MODEL_NAME, messages=messages[:1], tools=TOOLS, tool_choice="required"
+            )
+            raise AssertionError("tool_choice: required was accepted")
+        except openai.BadRequestError as problem:
+            assert problem.param == "tool_choice" and problem.code == "unsupported_parameter"
+
+
+def tools_and_reasoning_in_responses(binary):
+    with scripted_service(binary) as service:
+        client = client_of(service)
+        first = client.responses.create(model=MODEL_NAME, input="Is it cold?", tools=FLAT_TOOLS)
+        calls = [item for item in first.output if item.type == "function_call"]
+        assert [(c.name, c.arguments) for c in calls] == CALLS and first.output_text == "I look."
+        items = [{"role": "user", "content": "Is it cold?"}, *first.output]
+        items += [{"type": "function_call_output", "call_id": c.call_id, "output": "-3"} for c in calls]
+        after = client.responses.create(model=MODEL_NAME, input=items, tools=FLAT_TOOLS)
+        assert after.output_text == RESULT
+
+        with client.responses.stream(model=MODEL_NAME, input="Hi", tools=FLAT_TOOLS) as stream:
+            kinds = [event.type for event in stream]
+            whole = stream.get_final_response()
+        assert "response.function_call_arguments.delta" in kinds, kinds
+        assert [(c.name, c.arguments) for c in whole.output[1:]] == CALLS
+
+        with client.responses.stream(model=MODEL_NAME, input="Hi") as stream:
+            said = "".join(e.delta for e in stream if e.type == "response.reasoning_text.delta")
+            whole = stream.get_final_response()
+        assert said == THOUGHT and whole.output[0].content[0].text == THOUGHT
+        assert whole.output_text == ANSWER
+        assert whole.usage.output_tokens_details.reasoning_tokens == 4
+
+
+def tools_over_a_websocket(binary):
+    with scripted_service(binary) as service:
+        with client_of(service).responses.connect() as connection:
+            connection.send(
+                {"type": "response.create", "model": MODEL_NAME, "input": "Hi", "tools": FLAT_TOOLS}
+            )
+            arguments, last = {}, None
+            while last is None or last.type != "response.completed":
+                last = connection.recv()
+                if last.type == "response.function_call_arguments.delta":
+                    arguments[last.output_index] = arguments.get(last.output_index, "") + last.delta
+            assert arguments == {1: CALLS[0][1], 2: CALLS[1][1]}, arguments
+            assert [item.type for item in last.response.output] == [
+                "message",
+                "function_call",
+                "function_call",
+            ]
+
+
 if __name__ == "__main__":
     sys.exit(
         main(
@@ -216,5 +299,8 @@ if __name__ == "__main__":
             files_and_batch,
             batch_cancel,
             responses_over_websocket_on_two_lanes,
+            tools_and_reasoning_in_chats,
+            tools_and_reasoning_in_responses,
+            tools_over_a_websocket,
         )
     )

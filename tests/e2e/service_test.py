@@ -98,6 +98,20 @@ def a_seed_fixes_the_tokens(binary):
         assert first["system_fingerprint"] == second["system_fingerprint"], second
 
 
+def a_prompt_can_be_computed_ahead(binary):
+    with Service(binary) as service:
+        prompt = "Tell me about the sea and the rain. " * 12
+        body = {"model": MODEL_NAME, "input": prompt, "max_output_tokens": 4}
+        ahead = service.json("POST", "/v1/responses", {**body, "generate": False})
+        assert ahead["status"] == "completed" and ahead["output"] == [], ahead
+        assert ahead["usage"]["output_tokens"] == 0, ahead
+        assert ahead["usage"]["input_tokens"] > 64, ahead
+        reply = service.json("POST", "/v1/responses", body)
+        assert reply["output"][0]["content"][0]["text"], reply
+        cached = reply["usage"]["input_tokens_details"]["cached_tokens"]
+        assert cached >= ahead["usage"]["input_tokens"] - 16, (cached, ahead["usage"])
+
+
 def bad_input_gets_one_clear_error(binary):
     with Service(binary) as service:
         post = lambda path, body: error_of(service.request("POST", path, body))
@@ -277,6 +291,7 @@ if __name__ == "__main__":
             a_flex_call_is_offline_work,
             the_chat_template_keeps_to_its_bounds,
             a_seed_fixes_the_tokens,
+            a_prompt_can_be_computed_ahead,
             bad_input_gets_one_clear_error,
             text_becomes_tokens_and_tokens_text,
             a_drain_finishes_streams_and_exits_0,

@@ -8,6 +8,7 @@
 
 namespace {
 
+using namespace tandem;
 using namespace tandem::model;
 
 void require(bool condition) {
@@ -16,9 +17,9 @@ void require(bool condition) {
 
 AnswerParser::Options options_of(std::uint8_t choice) {
   AnswerParser::Options options{.names = {"f", "now"}};
-  constexpr ToolFormat tools[] = {ToolFormat::none, ToolFormat::hermes, ToolFormat::llama3};
-  constexpr ReasoningFormat reasoning[] = {ReasoningFormat::none, ReasoningFormat::think,
-                                           ReasoningFormat::from_begin};
+  constexpr ToolFormat tools[] = {ToolFormat::none, ToolFormat::hermes, ToolFormat::llama3_json};
+  constexpr ReasoningFormat reasoning[] = {ReasoningFormat::none, ReasoningFormat::qwen3,
+                                           ReasoningFormat::deepseek_r1};
   options.tools = tools[choice % 3];
   options.reasoning = reasoning[choice / 3 % 3];
   options.prompt_end = choice & 0x40 ? PromptEnd::reasoning_opened : PromptEnd::plain;

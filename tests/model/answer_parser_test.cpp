@@ -22,9 +22,9 @@ AnswerPart call(std::uint32_t number, std::string name, std::string arguments) {
 }
 
 const Options hermes{.tools = ToolFormat::hermes};
-const Options llama3{.tools = ToolFormat::llama3, .names = {"get_weather", "now"}};
-const Options thinking{.reasoning = ReasoningFormat::think};
-const Options everything{.reasoning = ReasoningFormat::think, .tools = ToolFormat::hermes};
+const Options llama3{.tools = ToolFormat::llama3_json, .names = {"get_weather", "now"}};
+const Options thinking{.reasoning = ReasoningFormat::qwen3};
+const Options everything{.reasoning = ReasoningFormat::qwen3, .tools = ToolFormat::hermes};
 
 AnswerParts parse_pieces(const Options& options, const Pieces& pieces) {
   AnswerParser parser(options);
@@ -51,7 +51,8 @@ std::vector<AnswerParts> streamed(const Options& options, const Pieces& pieces) 
   return all;
 }
 
-std::string text_of(const AnswerParts& parts, Kind kind) {
+/// With the names of calls.
+std::string said(const AnswerParts& parts, Kind kind) {
   std::string text;
   for (const auto& part : parts)
     if (part.kind == kind) text += part.name + part.text;
@@ -85,7 +86,7 @@ TEST_CASE("reasoning at an answer's beginning is told from its content") {
 }
 
 TEST_CASE("reasoning that its prompt opened needs no marker in front") {
-  const Options opened{.reasoning = ReasoningFormat::think,
+  const Options opened{.reasoning = ReasoningFormat::qwen3,
                        .prompt_end = PromptEnd::reasoning_opened};
   CHECK(parse(opened, "\nHm.\n</think>\n\nHello.") ==
         AnswerParts{reasoning("Hm."), content("Hello.")});
@@ -97,7 +98,7 @@ TEST_CASE("reasoning that its prompt opened needs no marker in front") {
 }
 
 TEST_CASE("an answer may be reasoning from its beginning whatever the prompt says") {
-  Options options{.reasoning = ReasoningFormat::from_begin};
+  Options options{.reasoning = ReasoningFormat::deepseek_r1};
   CHECK(parse(options, "Hm.</think>Hello.") == AnswerParts{reasoning("Hm."), content("Hello.")});
   CHECK(parse(options, "<think>Hm.</think>Hello.") ==
         AnswerParts{reasoning("Hm."), content("Hello.")});
@@ -207,8 +208,8 @@ TEST_CASE("a Llama 3 answer that is a call of a known tool is one") {
         R"({"city": "Paris", "name": "now"})", R"([{"name": "now"}])", R"({"name": "now")", "{}",
         " { ", ""}) {
     INFO(text);
-    CHECK(text_of(parse(llama3, text), Kind::content) == text);
-    CHECK(text_of(parse(llama3, text), Kind::call).empty());
+    CHECK(said(parse(llama3, text), Kind::content) == text);
+    CHECK(said(parse(llama3, text), Kind::call).empty());
   }
   CHECK(parse(llama3, R"({"name": "now", "parameters": {}}; {"name": "rm"})") ==
         AnswerParts{call(0, "now", "{}"), content(R"(; {"name": "rm"})")});
@@ -254,7 +255,7 @@ TEST_CASE("calls come behind reasoning, and are none inside of it") {
               "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>") ==
         AnswerParts{reasoning("I <tool_call>{\"name\": \"f\"}</tool_call>"), call(0, "g", "{}")});
   Options options = llama3;
-  options.reasoning = ReasoningFormat::think;
+  options.reasoning = ReasoningFormat::qwen3;
   CHECK(parse(options, "<think>a</think>\n\n{\"name\": \"now\"}") ==
         AnswerParts{reasoning("a"), call(0, "now", "{}")});
 }
@@ -295,14 +296,14 @@ TEST_CASE("long rows of white space are text, and take no time") {
   constexpr std::size_t many = 200'000;
   const Pieces newlines(many, "\n");
   const std::string all(many, '\n');
-  CHECK(text_of(parse_pieces(everything, newlines), Kind::content) == all);
-  CHECK(text_of(parse_pieces(llama3, newlines), Kind::content) == all);
+  CHECK(said(parse_pieces(everything, newlines), Kind::content) == all);
+  CHECK(said(parse_pieces(llama3, newlines), Kind::content) == all);
   Pieces thought = newlines;
   thought.insert(thought.begin(), "<think>.");
-  CHECK(text_of(parse_pieces(thinking, thought), Kind::reasoning) == "." + all);
+  CHECK(said(parse_pieces(thinking, thought), Kind::reasoning) == "." + all);
   Pieces called = newlines;
   called.insert(called.begin(), R"(<tool_call>{"name": "f"})");
-  CHECK(text_of(parse_pieces(hermes, called), Kind::content) == all);
+  CHECK(said(parse_pieces(hermes, called), Kind::content) == all);
 }
 
 TEST_CASE("what is reasoning is known to the byte") {
@@ -406,10 +407,10 @@ class RandomAnswer {
 TEST_CASE("pieces add up to the whole however the text is cut, and no word is lost") {
   const auto seed = GENERATE(as<std::uint32_t>{}, 1U, 2U, 3U);
   std::vector<Options> all{{}, hermes, llama3, thinking, everything};
-  all.push_back({.reasoning = ReasoningFormat::think,
+  all.push_back({.reasoning = ReasoningFormat::qwen3,
                  .prompt_end = PromptEnd::reasoning_opened,
                  .tools = ToolFormat::hermes});
-  all.push_back({.reasoning = ReasoningFormat::from_begin, .tools = ToolFormat::llama3});
+  all.push_back({.reasoning = ReasoningFormat::deepseek_r1, .tools = ToolFormat::llama3_json});
   all.push_back({.tools = ToolFormat::hermes, .single_call = true});
   std::size_t calls = 0, thoughts = 0;
   for (std::uint32_t round = 0; round < 2000; ++round) {
@@ -425,12 +426,12 @@ TEST_CASE("pieces add up to the whole however the text is cut, and no word is lo
         at += size;
       }
       REQUIRE(parse_pieces(options, pieces) == whole);
-      calls += text_of(whole, Kind::call).empty() ? 0 : 1;
-      thoughts += text_of(whole, Kind::reasoning).empty() ? 0 : 1;
+      calls += said(whole, Kind::call).empty() ? 0 : 1;
+      thoughts += said(whole, Kind::reasoning).empty() ? 0 : 1;
       if (options.single_call) continue;
-      const auto said = text_of(whole, Kind::reasoning) + text_of(whole, Kind::content) +
-                        text_of(whole, Kind::call);
-      for (const auto& word : answer.words) REQUIRE(said.find(word) != std::string::npos);
+      const auto all_said =
+          said(whole, Kind::reasoning) + said(whole, Kind::content) + said(whole, Kind::call);
+      for (const auto& word : answer.words) REQUIRE(all_said.find(word) != std::string::npos);
     }
   }
   CHECK(calls > 1000);

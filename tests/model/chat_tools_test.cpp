@@ -194,9 +194,9 @@ TEST_CASE("the family of published templates is found out") {
   check("NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja", ToolFormat::hermes, false);
   check("NousResearch-Hermes-3-Llama-3.1-8B-tool_use.jinja", ToolFormat::hermes, false);
   check("ibm-granite-granite-4.0.jinja", ToolFormat::hermes, false);
-  check("meta-llama-Llama-3.1-8B-Instruct.jinja", ToolFormat::llama3, false);
-  check("meta-llama-Llama-3.2-3B-Instruct.jinja", ToolFormat::llama3, false);
-  check("meta-llama-Llama-3.3-70B-Instruct.jinja", ToolFormat::llama3, false);
+  check("meta-llama-Llama-3.1-8B-Instruct.jinja", ToolFormat::llama3_json, false);
+  check("meta-llama-Llama-3.2-3B-Instruct.jinja", ToolFormat::llama3_json, false);
+  check("meta-llama-Llama-3.3-70B-Instruct.jinja", ToolFormat::llama3_json, false);
   // These write calls in ways of their own.
   check("Qwen3-Coder.jinja", ToolFormat::unknown, false);
   check("Qwen3.5-4B.jinja", ToolFormat::unknown, true);
@@ -239,8 +239,8 @@ TEST_CASE("a Llama 3 call is one only where the assistant's turn begins") {
                   "{% else %}{{ m.content }}{% endif %}{% endfor %}")
         .tool_format;
   };
-  CHECK(written("") == ToolFormat::llama3);
-  CHECK(written("<|python_tag|>") == ToolFormat::llama3);
+  CHECK(written("") == ToolFormat::llama3_json);
+  CHECK(written("<|python_tag|>") == ToolFormat::llama3_json);
   CHECK(written("[TOOL_CALLS] [") == ToolFormat::unknown);
   CHECK(written("\n<tool_call>\n") == ToolFormat::hermes);
 }
@@ -343,7 +343,7 @@ TEST_CASE("how answers look is told by the template, or else by the vocabulary")
   CHECK(ChatFormat().answer_format(*tokenizer).reasoning == ReasoningFormat::none);
   const auto format = format_of(plain).answer_format(*tokenizer);
   CHECK(format.tools == ToolFormat::unknown);
-  CHECK(format.reasoning == ReasoningFormat::think);
+  CHECK(format.reasoning == ReasoningFormat::qwen3);
   tests::TemporaryFolder folder;
   tests::write_file(folder.path() / "tokenizer.json",
                     tests::read_whole_file("tests/golden/tokenizers/qwen2-like/tokenizer.json"));
@@ -352,7 +352,7 @@ TEST_CASE("how answers look is told by the template, or else by the vocabulary")
   CHECK(format_of(plain).answer_format(**other).reasoning == ReasoningFormat::none);
   CHECK(format_of("{{ messages[0].content.split('</think>')[-1] }}")
             .answer_format(**other)
-            .reasoning == ReasoningFormat::think);
+            .reasoning == ReasoningFormat::qwen3);
 }
 
 TEST_CASE("a folder may have a template of its own for conversations with tools") {

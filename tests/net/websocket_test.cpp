@@ -48,6 +48,18 @@ std::string text_of(const std::vector<json::value>& events) {
 
 }  // namespace
 
+TEST_CASE("a response that generates nothing ends without output") {
+  Service service;
+  service.engine.answer_at_once(1, FinishReason::length);
+  auto client = service.connect();
+  REQUIRE(client.upgrade() == 101);
+  client.send_text(create({}, R"(,"generate":false)"));
+  const auto events = read_response(client);
+  REQUIRE(events.size() == 3);
+  CHECK(type_of(events[2]) == "response.completed");
+  CHECK(events[2].at("response").at("output").as_array().empty());
+}
+
 TEST_CASE("a response streams over the socket, and the next one after it") {
   Service service;
   service.engine.answer_at_once(5);

@@ -72,6 +72,7 @@ TEST_CASE("finishing counts each item once and ends the batch with its last") {
   CHECK(batch.prompt_tokens == 9);
   CHECK(batch.cached_tokens == 3);
   CHECK(batch.completion_tokens == 6);
+  CHECK(batch.reasoning_tokens == 3);
   CHECK(batch.state == BatchState::finalizing);
   CHECK(batch.finalizing_at == 1003);
   CHECK(value(store->finalizable_batches()) == std::vector{id});

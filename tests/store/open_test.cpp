@@ -31,7 +31,7 @@ TEST_CASE("a new store has a private folder and reports what it is") {
   TemporaryFolder folder;
   auto store = open_store(folder);
   CHECK(store->report().created);
-  CHECK(store->report().schema_version == 2);
+  CHECK(store->report().schema_version == 3);
   CHECK(!store->report().previous_died);
   CHECK(store->report().sqlite_version == sqlite3_libversion());
   struct stat info {};
@@ -82,15 +82,16 @@ TEST_CASE("a database of a newer version is refused and left alone") {
   TemporaryFolder folder;
   open_store(folder).reset();
   const auto database = folder.path() / "store" / "tandem.sqlite";
-  execute(database, "PRAGMA user_version=3");
+  execute(database, "PRAGMA user_version=4");
   const auto error = failure(Store::open(options_for(folder)));
   CHECK(error.code == Errc::unsupported);
-  CHECK_THAT(error.message, Catch::Contains("version 3") && Catch::Contains("up to 2"));
-  execute(database, "PRAGMA user_version=2");
+  CHECK_THAT(error.message, Catch::Contains("version 4") && Catch::Contains("up to 3"));
+  execute(database, "PRAGMA user_version=3");
   CHECK(Store::open(options_for(folder)).has_value());
 }
 
-TEST_CASE("a database of version 1 is brought up to date, and its batch is finished") {
+TEST_CASE("a database of an earlier version is brought up to date, and its batch is finished") {
+  const auto earlier = GENERATE(1, 2);
   TemporaryFolder folder;
   std::string id;
   {
@@ -98,11 +99,14 @@ TEST_CASE("a database of version 1 is brought up to date, and its batch is finis
     id = running_batch(*store, 3);
   }
   const auto path = folder.path() / "store" / "tandem.sqlite";
-  // What version 1 left: the same tables without the column.
-  execute(path, "ALTER TABLE batch DROP COLUMN output_expires_after; PRAGMA user_version=1");
+  // What it left: the same tables without the columns that came later.
+  execute(path, "ALTER TABLE batch DROP COLUMN reasoning_tokens; PRAGMA user_version=2");
+  if (earlier == 1)
+    execute(path, "ALTER TABLE batch DROP COLUMN output_expires_after; PRAGMA user_version=1");
   auto store = open_store(folder);
   CHECK(!store->report().created);
-  CHECK(store->report().schema_version == 2);
+  CHECK(store->report().schema_version == 3);
+  CHECK(value(store->get_batch(id)).reasoning_tokens == 0);
   value(store->finish(finished(value(store->claim(3, 1001))), 1002));
   finalize(*store, id, 1003);
   const auto output = value(store->get_batch(id)).output_file_id;
@@ -112,7 +116,9 @@ TEST_CASE("a database of version 1 is brought up to date, and its batch is finis
   request.output_expires_after_seconds = 3600;
   CHECK(store->create_batch(request, 1004).has_value());
   store.reset();
-  CHECK(open_store(folder)->get_batch(id).has_value());  // and it stays so
+  store = open_store(folder);  // and it stays so
+  CHECK(!store->report().created);
+  CHECK(value(store->get_batch(id)).total == 3);
 }
 
 TEST_CASE("a damaged database is refused") {

@@ -118,7 +118,8 @@ inline FinishedItem finished(const ItemRef& ref, std::int64_t status = 200) {
           .error_message = {},
           .prompt_tokens = 3,
           .cached_tokens = 1,
-          .completion_tokens = 2};
+          .completion_tokens = 2,
+          .reasoning_tokens = 1};
 }
 
 inline std::vector<FinishedItem> finished(const std::vector<ClaimedItem>& items) {
