@@ -2,9 +2,11 @@
 // nothing but the tokenizer's word cache of its thread.
 //   in   Prepare     answered by a PreparedCall, or by the Error that the caller will see
 //        AnswerText  answered by the body of the reply, or likewise
-//   Detached in service. Intake gives it one job at a time, so its mailbox holds no queue.
+//   Detached in service, on a thread that yields to those that make tokens. Intake gives it one job
+//   at a time, so its mailbox holds no queue.
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+#include <sys/resource.h>
 
 #include "actors/actor_support.hpp"
 #include "actors/prepare.hpp"
@@ -20,8 +22,16 @@ struct EncoderState {
 };
 using Self = Encoder::stateful_pointer<EncoderState>;
 
-Encoder::behavior_type encoder(Self self, ServedModelPtr model) {
+/// Of the calling thread alone: Linux takes the 0 for it. What is more than 19 becomes 19.
+void add_niceness(std::uint32_t niceness) {
+  const auto now = getpriority(PRIO_PROCESS, 0);
+  if (setpriority(PRIO_PROCESS, 0, now + static_cast<int>(niceness)) != 0)
+    spdlog::warn("encoder_niceness_failed niceness={}", niceness);
+}
+
+Encoder::behavior_type encoder(Self self, std::uint32_t niceness, ServedModelPtr model) {
   install_handlers(self);
+  if (niceness > 0) add_niceness(niceness);
   self->state.model = std::move(model);
   return {
       [self](const msg::Prepare& job) {
@@ -36,8 +46,9 @@ Encoder::behavior_type encoder(Self self, ServedModelPtr model) {
 
 }  // namespace
 
-Encoder spawn_encoder(caf::actor_system& system, bool detached, ServedModelPtr model) {
-  return spawn_actor(system, detached, encoder, std::move(model));
+Encoder spawn_encoder(caf::actor_system& system, bool detached, std::uint32_t niceness,
+                      ServedModelPtr model) {
+  return spawn_actor(system, detached, encoder, detached ? niceness : 0, std::move(model));
 }
 
 }  // namespace tandem

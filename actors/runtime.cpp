@@ -174,7 +174,7 @@ void Runtime::State::spawn(RuntimeParts parts, std::unique_ptr<store::Store> sto
   encoders = std::move(parts.encoders);
   if (encoders.empty() && !parts.intake)
     for (std::uint32_t i = 0; i < options.encoder_threads; ++i)
-      encoders.push_back(spawn_encoder(system, options.detached, model));
+      encoders.push_back(spawn_encoder(system, options.detached, options.encoder_niceness, model));
   intake = parts.intake ? *parts.intake
                         : spawn_request_intake(system, options.detached, intake_options(options),
                                                model, scheduler, encoders, metrics);

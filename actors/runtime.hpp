@@ -43,6 +43,7 @@ struct RuntimeOptions {
       1024;  ///< calls' choices in the engine at once; above: overloaded
   std::uint32_t max_flex_requests = 256;     ///< same for synchronous offline (flex) ones
   std::uint32_t encoder_threads = 2;         ///< render and tokenize long prompts
+  std::uint32_t encoder_niceness = 19;       ///< of their threads, beyond the process's own
   std::uint32_t max_encode_queue = 64;       ///< calls that wait for one of them; above: overloaded
   std::uint64_t inline_encode_bytes = 4096;  ///< up to so much text intake tokenizes itself
   std::uint32_t max_observer_restarts = 3;

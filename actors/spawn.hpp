@@ -57,7 +57,9 @@ RequestIntake spawn_request_intake(caf::actor_system& system, bool detached,
                                    const IntakeOptions& options, ServedModelPtr model,
                                    Scheduler scheduler, std::vector<Encoder> encoders,
                                    MetricsPtr metrics);
-Encoder spawn_encoder(caf::actor_system& system, bool detached, ServedModelPtr model);
+/// `niceness`: of its own thread if it is detached, beyond that of the process.
+Encoder spawn_encoder(caf::actor_system& system, bool detached, std::uint32_t niceness,
+                      ServedModelPtr model);
 OfflineQueue spawn_offline_queue(caf::actor_system& system, bool detached,
                                  const QueueOptions& options, std::unique_ptr<store::Store> store,
                                  ServedModelPtr model, Scheduler scheduler, MetricsPtr metrics);

@@ -141,6 +141,10 @@ std::vector<Key> scheduler_keys() {
       integer("encoder_threads", 1, 64, TANDEM_FIELD(runtime.encoder_threads),
               "Threads that render and tokenize long prompts, one call each, so that short ones "
               "need not wait for them."),
+      integer("encoder_niceness", 0, 19, TANDEM_FIELD(runtime.encoder_niceness),
+              "By how much these threads yield to the others where cores are scarce (nice(1)), so "
+              "that a long prompt delays running requests less. While every core computes, its "
+              "tokenization then takes some ten times as long."),
       integer("max_encode_queue", 1, 65536, TANDEM_FIELD(runtime.max_encode_queue),
               "Calls that wait for such a thread; above it calls are refused as overloaded. Each "
               "holds at most max_body_bytes."),
