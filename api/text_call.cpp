@@ -8,6 +8,7 @@
 #include "api/json_fields.hpp"
 #include "api/parse_fields.hpp"
 #include "api/parse_prompt.hpp"
+#include "api/parse_tools.hpp"
 #include "model/utf8.hpp"
 
 namespace tandem::api {
@@ -31,14 +32,16 @@ void read_text(Fields& fields, TokenizeCall& call) {
 void read_conversation(Fields& fields, const ParseLimits& limits, TokenizeCall& call) {
   call.call.endpoint = Endpoint::chat_completions;
   read_messages(fields, limits, call.call);
+  read_tools(fields, Endpoint::chat_completions, limits, call.call);
+  read_template_arguments(fields, limits, call.call);
   call.add_generation_prompt = fields.boolean("add_generation_prompt").value_or(true);
   if (fields.boolean("add_special_tokens").value_or(false))
     fields.fail(Errc::unsupported,
                 "'add_special_tokens' is not supported with 'messages': the chat template puts "
                 "special tokens where they belong",
                 "add_special_tokens");
-  for (const auto* name : {"continue_final_message", "chat_template", "chat_template_kwargs",
-                           "tools", "media_io_kwargs", "mm_processor_kwargs"})
+  for (const auto* name :
+       {"continue_final_message", "chat_template", "media_io_kwargs", "mm_processor_kwargs"})
     fields.unsupported_unless_empty(name, "leave it out");
 }
 

@@ -63,16 +63,16 @@ def read_reply(connection):
     return int(head.split()[1]), body
 
 
-def read_streams(port, number, tokens, ends, results):
+def read_streams(port, number, tokens, stop, results):
     """Puts the times at which tokens arrived into `results`, a list for each call."""
     source = random.Random(number)
     calls = []
-    while time.monotonic() < ends:
+    while not stop.is_set():
         with socket.create_connection(("127.0.0.1", port)) as connection:
             body = {"prompt": f"{source.random()}: once upon a time", "seed": 1, "ignore_eos": True}
             connection.sendall(request({**body, "max_tokens": tokens, "stream": True}))
             times, tail = [], b""
-            while time.monotonic() < ends:
+            while not stop.is_set():
                 data = connection.recv(65536)
                 now = time.monotonic()
                 tail += data
@@ -173,18 +173,20 @@ def report(name, calls, slots):
 
 def measure(name, service, arguments):
     prompts = itertools.cycle(list(prompts_of(arguments.bytes, 50)))
-    ends = time.monotonic() + arguments.seconds
+    stop = multiprocessing.Event()
     results = multiprocessing.Queue()
     readers = [
         multiprocessing.Process(
-            target=read_streams, args=(service.port, i, STREAM_TOKENS[name], ends, results)
+            target=read_streams, args=(service.port, i, STREAM_TOKENS[name], stop, results)
         )
         for i in range(arguments.streams)
     ]
     for reader in readers:
         reader.start()
     time.sleep(0.5)
+    ends = time.monotonic() + arguments.seconds
     slots = send_in_slots(service, prompts, STATUS[name], ends)
+    stop.set()
     report(name, [times for _ in readers for times in results.get()], slots)
     for reader in readers:
         reader.join()

@@ -64,6 +64,17 @@ TEST_CASE("a conversation to tokenize is a chat's, with or without the assistant
   CHECK(all.return_token_strings);
 }
 
+TEST_CASE("what a chat shows its model beside the messages is tokenized with them") {
+  const auto asked = tokenize_of(
+      with(talk, R"("tools":[{"type":"function","function":{"name":"look"}}],"tool_choice":"auto",
+                    "chat_template_kwargs":{"enable_thinking":false})"));
+  REQUIRE(asked.call.tools.size() == 1);
+  CHECK(asked.call.tools[0].name == "look");
+  CHECK(offers_tools(asked.call));
+  CHECK(asked.call.template_arguments == R"({"enable_thinking":false})");
+  CHECK(tokenize_refusal(with(talk, R"("tools":[{"type":"search"}])")).param == "tools[0].type");
+}
+
 TEST_CASE("what cannot be tokenized as asked is refused by field") {
   for (const auto& [body, param] : std::vector<std::pair<std::string, std::string>>{
            {"{}", "prompt"},

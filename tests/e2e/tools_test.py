@@ -81,6 +81,14 @@ def chats_reason_and_call(binary):
         assert reply["usage"]["completion_tokens"] == 13, reply["usage"]
         assert reply["usage"]["completion_tokens_details"] == {"reasoning_tokens": 0}
 
+        # What /tokenize counts is what was charged for; tools count, and kept from the model do not.
+        for more, used in (({}, thought), ({"tools": TOOLS}, reply)):
+            body = {"messages": [{"role": "user", "content": "Is it cold?"}], **more}
+            counted = service.json("POST", "/tokenize", body)["count"]
+            assert counted == used["usage"]["prompt_tokens"], (more, counted, used["usage"])
+        hidden = service.json("POST", "/tokenize", {**body, "tool_choice": "none"})["count"]
+        assert hidden == thought["usage"]["prompt_tokens"], hidden
+
         # The answer goes back as it came, with what the tools said.
         messages = [{"role": "user", "content": "Is it cold?"}, choice["message"]]
         messages += [
