@@ -22,7 +22,6 @@ constexpr std::size_t control_window = 512;
 
 struct ProfilerState {
   static inline const char* name = "slo_profiler";
-  policy::Objectives objectives;
   policy::SloStatistics statistics;
   policy::SloStatistics recent{control_window};
   std::optional<policy::BudgetControl> control;
@@ -35,11 +34,8 @@ using Self = SloProfiler::stateful_pointer<ProfilerState>;
 
 void publish(Self self) {
   auto& state = self->state;
-  policy::BudgetSnapshot budget;
-  if (const auto ms = state.control->budget_ms()) {
-    budget = policy::budget_of(*ms, state.objectives);
-    state.metrics->iteration_budget(*ms);
-  }
+  auto budget = state.control->budgets();
+  if (budget.iteration_ms) state.metrics->iteration_budget(*budget.iteration_ms);
   static_cast<policy::LatencyStatistics&>(budget) = state.statistics.snapshot();
   if (state.scheduler)
     self->send(*state.scheduler,
@@ -72,10 +68,11 @@ void observe(Self self, const msg::TokensObserved& observed) {
   }
   if (state.unpublished < publish_every) return;
   state.unpublished = 0;
-  const auto before = state.control->budget_ms();
-  if (state.control->update(state.recent.snapshot(), std::exchange(state.offline_ran, false)))
-    spdlog::debug("budget_adjusted from_ms={:.3f} to_ms={:.3f}", *before,
-                  *state.control->budget_ms());
+  if (state.control->update(state.recent.snapshot(), std::exchange(state.offline_ran, false))) {
+    const auto now = state.control->budgets();
+    spdlog::debug("budget_adjusted iteration_ms={:.3f} online_prompt_ms={:.3f}",
+                  now.iteration_ms.value_or(0), now.online_iteration_ms.value_or(0));
+  }
   publish(self);
 }
 
@@ -83,7 +80,6 @@ SloProfiler::behavior_type slo_profiler(Self self, const policy::SloOptions& opt
                                         MetricsPtr metrics) {
   install_handlers(self);
   auto& state = self->state;
-  state.objectives = options.objectives;
   state.control.emplace(options);
   state.metrics = std::move(metrics);
   return {

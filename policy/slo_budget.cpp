@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 
 #include "core/check.hpp"
 
@@ -16,6 +17,9 @@ constexpr std::array<std::string_view, 2> quantity_names{"ttft", "tbt"};
 constexpr std::array<std::string_view, 3> statistic_names{"mean", "p50", "p99"};
 constexpr double most_ms = 3600000;
 constexpr double most_percent = 10000;
+// Of control. The aim is a little below the limit: a statistic that is met on average is missed
+// half of the time.
+constexpr double aim = 0.05, gain = 0.5, steepest_fall = 0.5, steepest_rise = 0.05;
 
 std::string short_number(double value) {
   char text[32];
@@ -41,6 +45,21 @@ IterationShape one_online_token() {
   IterationShape shape;
   shape.add(Tokens(0), Tokens(1), true);
   return shape;
+}
+
+Objectives those_about(Quantity quantity, const Objectives& objectives) {
+  Objectives found;
+  std::copy_if(objectives.begin(), objectives.end(), std::back_inserter(found),
+               [&](const Objective& objective) { return objective.quantity == quantity; });
+  return found;
+}
+
+/// The least of the absolute TBT objectives, in milliseconds.
+std::optional<double> strictest_gap(const Objectives& objectives) {
+  std::optional<double> least;
+  for (const Objective& objective : those_about(Quantity::tbt, objectives))
+    if (!objective.relative) least = std::min(least.value_or(objective.value), objective.value);
+  return least;
 }
 
 }  // namespace
@@ -123,12 +142,11 @@ Result<void> check_objectives(const Objectives& objectives, const LatencyStatist
 BudgetSnapshot budget_of(double iteration_ms, const Objectives& objectives) {
   BudgetSnapshot budget;
   budget.iteration_ms = iteration_ms;
-  for (const Objective& objective : objectives) {
-    if (objective.quantity == Quantity::ttft) budget.offline_iteration_ms = iteration_ms;
-    if (objective.quantity != Quantity::tbt || objective.relative) continue;
-    budget.online_iteration_ms =
-        std::min(budget.online_iteration_ms.value_or(objective.value), objective.value);
-  }
+  const bool about_ttft = !those_about(Quantity::ttft, objectives).empty();
+  if (about_ttft)
+    budget.offline_iteration_ms = iteration_ms;
+  else
+    budget.online_iteration_ms = strictest_gap(objectives);
   return budget;
 }
 
@@ -175,19 +193,41 @@ std::optional<double> initial_budget(const SloOptions& options) {
 BudgetControl::BudgetControl(const SloOptions& options)
     : options_(options),
       baseline_(options.baseline.value_or(LatencyStatistics())),
-      budget_ms_(initial_budget(options)) {}
+      budget_ms_(initial_budget(options)),
+      ttft_(those_about(Quantity::ttft, options.objectives)),
+      tbt_(those_about(Quantity::tbt, options.objectives)) {
+  if (!ttft_.empty()) shortest_prompt_ms_ = strictest_gap(tbt_);
+}
+
+BudgetSnapshot BudgetControl::budgets() const {
+  if (!budget_ms_) return {};
+  auto budgets = budget_of(*budget_ms_, options_.objectives);
+  if (shortest_prompt_ms_) budgets.online_iteration_ms = prompt_ms_;
+  return budgets;
+}
+
+bool BudgetControl::adjust_prompts(const LatencyStatistics& recent) {
+  if (!shortest_prompt_ms_ || recent.ttft_samples == 0 || recent.tbt_samples == 0) return false;
+  const double ttft = slack(ttft_, recent, baseline_), tbt = slack(tbt_, recent, baseline_);
+  if (ttft >= aim && tbt >= aim) return false;
+  const double longest = std::max(options_.most_ms, *shortest_prompt_ms_);
+  const double step = std::clamp(gain * (tbt - ttft), -steepest_fall, steepest_fall);
+  const auto before = prompt_ms_;
+  prompt_ms_ = std::clamp(before.value_or(longest) * std::exp(step), *shortest_prompt_ms_, longest);
+  if (*prompt_ms_ >= longest) prompt_ms_.reset();
+  return prompt_ms_ != before;
+}
 
 bool BudgetControl::update(const LatencyStatistics& recent, bool offline_ran) {
   if (!options_.control || !budget_ms_ || options_.objectives.empty()) return false;
-  // Aim a little below the limit: a statistic that is met on average is missed half of the time.
-  constexpr double aim = 0.05, gain = 0.5, steepest_fall = 0.5, steepest_rise = 0.05;
+  const bool prompts_changed = adjust_prompts(recent);
   const double error = slack(options_.objectives, recent, baseline_) - aim;
-  if (error > 0 && !offline_ran) return false;
+  if (error > 0 && !offline_ran) return prompts_changed;
   const double step = std::clamp(gain * error, -steepest_fall, steepest_rise);
   const double before = *budget_ms_;
   budget_ms_ = std::clamp(before * std::exp(step), std::min(options_.least_ms, before),
                           std::max(options_.most_ms, before));
-  return *budget_ms_ != before;
+  return prompts_changed || *budget_ms_ != before;
 }
 
 }  // namespace tandem::policy

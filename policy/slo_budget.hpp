@@ -53,7 +53,8 @@ Result<void> check_objectives(const Objectives& objectives, const LatencyStatist
 
 /// The budgets of a search's one figure. Offline work beside online work is bounded by it always;
 /// offline work alone only where an objective is about TTFT, since a request that arrives waits for
-/// it; online prompts are cut where an absolute objective is about TBT.
+/// it; online prompts are cut where an absolute objective is about TBT and none about TTFT, which
+/// cutting makes longer.
 BudgetSnapshot budget_of(double iteration_ms, const Objectives& objectives);
 
 /// Bisection for the largest budget that meets the objectives, on a logarithmic scale: first the
@@ -101,17 +102,29 @@ std::optional<double> initial_budget(const SloOptions& options);
 /// Adjusts the budget by measured slack: an integral controller on the budget's logarithm. It falls
 /// fast and rises slowly. Against windup it stays inside its bounds, and it does not rise while no
 /// offline work runs, since slack then says nothing of interference.
+///
+/// Where objectives are about TTFT and, absolutely, about TBT, how far online prompts are cut is
+/// adjusted as well: shorter pieces spare the gaps of others and delay the prompt's own first
+/// token. While either is missed, the cut moves towards equal slack of both; it begins with none,
+/// and is never shorter than the strictest TBT objective, since a gap is an iteration long.
 class BudgetControl {
  public:
   explicit BudgetControl(const SloOptions& options);
   [[nodiscard]] std::optional<double> budget_ms() const { return budget_ms_; }
+  /// For the planner; limits nothing while there is no budget.
+  [[nodiscard]] BudgetSnapshot budgets() const;
   /// `recent` are statistics since about the last update; it says whether the budget changed.
   bool update(const LatencyStatistics& recent, bool offline_ran);
 
  private:
+  bool adjust_prompts(const LatencyStatistics& recent);
+
   SloOptions options_;
   LatencyStatistics baseline_;
   std::optional<double> budget_ms_;
+  Objectives ttft_, tbt_;
+  std::optional<double> shortest_prompt_ms_;  ///< of the cut, where it is adjusted
+  std::optional<double> prompt_ms_;           ///< online prompts are cut to it; none: not at all
 };
 
 }  // namespace tandem::policy

@@ -85,7 +85,11 @@ TEST_CASE("a budget binds what the objectives are about") {
   const auto both = budget_of(30, {objective("ttft_mean", "+10%"), objective("tbt_p99", "50ms"),
                                    objective("tbt_mean", "40ms")});
   CHECK(both.offline_iteration_ms == 30.0);
-  CHECK(both.online_iteration_ms == 40.0);
+  // A cut prompt has its first token later.
+  CHECK_FALSE(both.online_iteration_ms.has_value());
+  const auto gaps = budget_of(30, {objective("tbt_p99", "50ms"), objective("tbt_mean", "40ms")});
+  CHECK_FALSE(gaps.offline_iteration_ms.has_value());
+  CHECK(gaps.online_iteration_ms == 40.0);
 }
 
 TEST_CASE("the search finds the largest budget that meets everything, in a few probes") {
@@ -147,6 +151,46 @@ TEST_CASE("control falls at once after a miss, however long there was slack") {
   CHECK(*control.budget_ms() == 80);  // its bound: nothing is wound up beyond
   for (int i = 0; i < 3; ++i) control.update(measured(0, 100), true);
   CHECK(*control.budget_ms() < 80 * std::exp(-1.4));
+}
+
+TEST_CASE("prompts are cut as far as TBT needs it and TTFT has room for it") {
+  SloOptions options;
+  options.objectives = {objective("tbt_p99", "50ms"), objective("ttft_p99", "800ms")};
+  options.least_ms = 2, options.most_ms = 300;
+  BudgetControl control(options);
+  CHECK_FALSE(control.budgets().online_iteration_ms.has_value());
+  // A prompt of 400 ms in pieces: each piece is a gap, and each costs 5 ms more.
+  const auto feel = [&](BudgetControl& by) {
+    const double piece = by.budgets().online_iteration_ms.value_or(300);
+    return measured(400 + 400 / piece * 5, piece);
+  };
+  for (int i = 0; i < 200; ++i) control.update(feel(control), false);
+  CHECK(feel(control).tbt_ms_p99 == Approx(50));  // it can be met only just: not shorter than that
+  CHECK(feel(control).ttft_ms_p99 < 800);
+
+  // Where gaps are well anyway, a TTFT that is missed for another reason is given all there is.
+  for (int i = 0; i < 200; ++i) control.update(measured(900, 20), false);
+  CHECK_FALSE(control.budgets().online_iteration_ms.has_value());
+
+  // Both missed: equally far.
+  options.objectives = {objective("tbt_p99", "50ms"), objective("ttft_p99", "410ms")};
+  BudgetControl torn(options);
+  for (int i = 0; i < 400; ++i) torn.update(feel(torn), false);
+  const auto felt = feel(torn);
+  CHECK(slack({options.objectives[0]}, felt, {}) ==
+        Approx(slack({options.objectives[1]}, felt, {})).margin(0.05));
+
+  // Without one about TTFT, or without anything absolute about TBT, nothing is adjusted.
+  options.objectives = {objective("tbt_p99", "50ms")};
+  BudgetControl gaps(options);
+  for (int i = 0; i < 50; ++i) gaps.update(measured(100, 200), false);
+  CHECK(gaps.budgets().online_iteration_ms == 50.0);
+  options.objectives = {objective("ttft_p99", "50ms"), objective("tbt_p99", "+10%")};
+  options.baseline = measured(40, 20);
+  BudgetControl relative(options);
+  for (int i = 0; i < 50; ++i) relative.update(measured(40, 200), false);
+  CHECK_FALSE(relative.budgets().online_iteration_ms.has_value());
+  CHECK_FALSE(BudgetControl(SloOptions{}).budgets().limits_anything());
 }
 
 TEST_CASE("control does not rise while no offline work runs, nor when it is off") {
