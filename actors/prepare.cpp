@@ -18,9 +18,8 @@ Tokens fewest_tokens(const Prompt& prompt, const ServedModel& model) {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt))
     return Tokens(static_cast<std::int64_t>(ids->size()));
   const auto* text = std::get_if<std::string>(&prompt);
-  const auto longest = model.tokenizer ? model.tokenizer->max_bytes_per_token() : std::nullopt;
-  if (text == nullptr || !longest) return Tokens(0);
-  return Tokens(static_cast<std::int64_t>((text->size() + *longest - 1) / *longest));
+  if (text == nullptr || !model.tokenizer) return Tokens(0);
+  return model.tokenizer->fewest_tokens(text->size());
 }
 
 /// How many tokens the call may generate after a prompt of `prompt_tokens`.
@@ -80,7 +79,8 @@ Result<model::RenderedPrompt> encode(const GenerateCall& call, const Prompt& pro
     return model::RenderedPrompt{model.tokenizer->encode(*text, options.add_special, true)};
   model::Conversation conversation{.messages = std::get<std::vector<ChatMessage>>(prompt),
                                    .arguments = call.template_arguments,
-                                   .add_generation_prompt = options.add_generation_prompt};
+                                   .add_generation_prompt = options.add_generation_prompt,
+                                   .max_tokens = options.max_tokens};
   if (offers_tools(call)) conversation.tools = call.tools;
   return model.chat_format.render(*model.tokenizer, conversation);
 }
@@ -112,7 +112,7 @@ Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
   auto& requests = prepared.requests;
   requests.reserve(call.prompts.size() * call.n);
   for (const auto& prompt : call.prompts) {
-    auto rendered = encode(call, prompt, model, {});
+    auto rendered = encode(call, prompt, model, {.max_tokens = model.max_context});
     if (!rendered) return rendered.error();
     prepared.prompt_end = rendered->end;
     auto& tokens = rendered->tokens;

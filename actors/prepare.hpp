@@ -17,10 +17,10 @@ namespace tandem {
 /// shows that it is too long. Costs next to nothing.
 std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& model);
 
-/// The defaults are those of a generation.
 struct EncodeOptions {
   bool add_special = true;            ///< of a text: what the model wants around it
   bool add_generation_prompt = true;  ///< of a conversation: the header of the assistant's turn
+  std::optional<Tokens> max_tokens = std::nullopt;  ///< of a conversation: see model::Conversation
 };
 /// The tokens of `prompt`, one of the call's. Errors: those of prepare() that are about the prompt
 /// alone.

@@ -171,6 +171,14 @@ Result<RenderedPrompt> ChatFormat::render(const Tokenizer& tokenizer,
   const auto text = chosen.source.render(
       variables_of(conversation, chosen.traits.style, chosen.special), std::time(nullptr));
   if (!text) return text.error();
+  const auto fewest = tokenizer.fewest_tokens(text->bytes.size());
+  if (conversation.max_tokens && fewest >= *conversation.max_tokens)
+    return error(Errc::context_length_exceeded,
+                 "this model's maximum context length is " +
+                     std::to_string(conversation.max_tokens->value()) +
+                     " tokens, but the conversation alone has at least " +
+                     std::to_string(fewest.value()),
+                 "messages");
   return RenderedPrompt{tokenizer.encode_prompt(text->bytes, text->literal), end_of(*text)};
 }
 

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,8 @@ struct Conversation {
   std::span<const FunctionTool> tools{};  ///< empty: none are offered
   std::string_view arguments{};           ///< further variables: a JSON object, or empty
   bool add_generation_prompt = true;      ///< the header of the assistant's turn
+  /// A text whose size alone shows that it has as many tokens is refused instead of tokenized.
+  std::optional<Tokens> max_tokens = std::nullopt;
 };
 
 struct RenderedPrompt {
@@ -52,7 +55,8 @@ class ChatFormat {
   /// Message contents never become special tokens. Fails with `unsupported` if not usable() or if
   /// the template would pass over tools or their calls in silence, with `invalid_value` if it
   /// refuses the messages, cannot cope with them or does not read one of the arguments, with
-  /// `too_large` if rendering reaches a bound.
+  /// `too_large` if rendering reaches a bound, with `context_length_exceeded` if the text is
+  /// provably too long.
   [[nodiscard]] Result<RenderedPrompt> render(const Tokenizer& tokenizer,
                                               const Conversation& conversation) const;
 

@@ -58,6 +58,12 @@ void for_each_part(std::string_view text, std::string_view cut, Word word) {
 
 // ---- Tokenizer ---------------------------------------------------------------------------------
 
+Tokens Tokenizer::fewest_tokens(std::size_t bytes) const {
+  const auto longest = max_bytes_per_token();
+  if (!longest) return Tokens(0);
+  return Tokens(static_cast<std::int64_t>(bytes / *longest + (bytes % *longest != 0 ? 1 : 0)));
+}
+
 const DecodeRules& Tokenizer::decode_rules() const {
   static const DecodeRules plain;
   return plain;

@@ -50,6 +50,8 @@ class Tokenizer {
   [[nodiscard]] virtual std::optional<std::size_t> max_bytes_per_token() const {
     return std::nullopt;
   }
+  /// No fewer tokens than this can a text of `bytes` become.
+  [[nodiscard]] Tokens fewest_tokens(std::size_t bytes) const;
 
   /// As token_bytes, special tokens included.
   [[nodiscard]] virtual std::string_view token_text(TokenId id) const { return token_bytes(id); }

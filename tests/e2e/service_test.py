@@ -193,6 +193,15 @@ def text_becomes_tokens_and_tokens_text(binary):
 
         # Longer than the context: refused as a prompt, counted here, by an encoder.
         long_text = "word " * 40000
+        refused = [
+            ("/v1/completions", {"prompt": long_text}, "the prompt alone has at least"),
+            ("/v1/chat/completions", chat_item(long_text), "the conversation alone has at least"),
+        ]
+        for path, body, part in refused:
+            reply = service.request("POST", path, {"model": MODEL_NAME, **body})
+            status, error = error_of(reply)
+            assert status == 400 and error["code"] == "context_length_exceeded", error
+            assert part in error["message"], error
         encoded = 'tandem_request_encode_seconds_count{class="online"}'
         before = service.metric(encoded)
         reply = service.json("POST", "/tokenize", {"prompt": long_text})

@@ -126,6 +126,34 @@ TEST_CASE("the header of the assistant's turn can be left out") {
   CHECK(prompt->tokens == tokenizer->encode("<s><|im_start|>user\nHi!<|im_end|>\n", false, true));
 }
 
+TEST_CASE("a conversation that must have too many tokens is refused before it is tokenized") {
+  // No token of it has more than 4 bytes.
+  class FourByteTokenizer final : public Tokenizer {
+   public:
+    std::vector<TokenId> encode(std::string_view, bool, bool) const override {
+      ++num_encoded;
+      return {7};
+    }
+    std::string_view token_bytes(TokenId) const override { return "x"; }
+    bool is_special(TokenId) const override { return false; }
+    std::optional<TokenId> find(std::string_view) const override { return std::nullopt; }
+    std::size_t vocab_size() const override { return 8; }
+    std::optional<std::size_t> max_bytes_per_token() const override { return 4; }
+    mutable int num_encoded = 0;
+  } tokenizer;
+  const Messages messages{{"user", "123456789"}};
+  const auto format = format_of("{{ messages[0].content }}");
+  const auto refusal = format.render(tokenizer, {.messages = messages, .max_tokens = Tokens(3)});
+  REQUIRE(refusal.has_error());
+  CHECK(refusal.error().code == Errc::context_length_exceeded);
+  CHECK(refusal.error().param == "messages");
+  CHECK_THAT(refusal.error().message, Contains("length is 3") && Contains("at least 3"));
+  CHECK(tokenizer.num_encoded == 0);
+  CHECK(format.render(tokenizer, {.messages = messages, .max_tokens = Tokens(4)}).has_value());
+  CHECK(format.render(tokenizer, {.messages = messages}).has_value());
+  CHECK(tokenizer.num_encoded == 2);
+}
+
 TEST_CASE("what cannot be rendered is an error that says why") {
   const auto tokenizer = tokenizer_with(markers);
   const auto none = refused(ChatFormat(), *tokenizer, {{"user", "x"}});
