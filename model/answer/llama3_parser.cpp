@@ -94,7 +94,8 @@ bool Llama3Parser::read_call(AnswerParts& out) {
   if (!call_->failed() && !call_->done()) return false;
   if (call_->announced()) ++num_calls_;
   mode_ = call_->done() ? Mode::between : Mode::text;
-  if (call_->done() && single_call_) mode_ = Mode::ended;
+  // One that breaks off was announced all the same: another would be the second.
+  if (single_call_ && call_->announced()) mode_ = Mode::ended;
   return true;
 }
 

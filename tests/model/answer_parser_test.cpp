@@ -249,6 +249,27 @@ TEST_CASE("a single call ends the answer") {
   CHECK(parse(options, R"({"name": "now"}; {"name": "now"})") == AnswerParts{call(0, "now", "{}")});
 }
 
+TEST_CASE("a call that breaks off is the only one all the same") {
+  Options options = hermes;
+  options.single_call = true;
+  AnswerParser parser(options);
+  AnswerParts parts;
+  parser.push("<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1]}</tool_call>\n", parts);
+  CHECK(parser.ended());
+  parser.push("<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>", parts);
+  parser.finish(parts);
+  CHECK(parts == AnswerParts{call(0, "f", "{\"x\": 1")});
+  options = llama3;
+  options.single_call = true;
+  CHECK(
+      parse(options,
+            R"(<|python_tag|>{"name": "f", "parameters": {"x": 1]}<|python_tag|>{"name": "g"})") ==
+      AnswerParts{call(0, "f", "{\"x\": 1")});
+  // What never was a call ends nothing.
+  CHECK(parse(options, R"(<|python_tag|>{"nam": 1}<|python_tag|>{"name": "g"})").back() ==
+        call(0, "g", "{}"));
+}
+
 TEST_CASE("calls come behind reasoning, and are none inside of it") {
   CHECK(parse(everything,
               "<think>\nI <tool_call>{\"name\": \"f\"}</tool_call>\n</think>\n\n"
