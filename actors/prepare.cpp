@@ -22,6 +22,16 @@ Tokens fewest_tokens(const Prompt& prompt, const ServedModel& model) {
   return model.tokenizer->fewest_tokens(text->size());
 }
 
+/// The field that holds what is sent to the model.
+std::string_view prompt_field(Endpoint endpoint) {
+  switch (endpoint) {
+    case Endpoint::completions: return "prompt";
+    case Endpoint::chat_completions: return "messages";
+    case Endpoint::responses: return "input";
+  }
+  return "prompt";
+}
+
 /// How many tokens the call may generate after a prompt of `prompt_tokens`.
 Result<Tokens> resolve_max_tokens(const GenerateCall& call, Tokens prompt_tokens, Tokens context) {
   const auto room = context - prompt_tokens;
@@ -36,7 +46,7 @@ Result<Tokens> resolve_max_tokens(const GenerateCall& call, Tokens prompt_tokens
                      std::to_string((prompt_tokens + std::max(ask, Tokens(1))).value()) + " (" +
                      std::to_string(prompt_tokens.value()) + " in the prompt, " +
                      std::to_string(std::max(ask, Tokens(1)).value()) + " for the completion)",
-                 call.endpoint == Endpoint::completions ? "prompt" : "messages");
+                 std::string(prompt_field(call.endpoint)));
   return ask;
 }
 
@@ -98,7 +108,7 @@ std::optional<Error> refuse_unread(const GenerateCall& call, const ServedModel& 
                  "this model's maximum context length is " +
                      std::to_string(model.max_context.value()) +
                      " tokens, but the prompt alone has at least " + std::to_string(fewest.value()),
-                 "prompt");
+                 std::string(prompt_field(call.endpoint)));
   }
   return std::nullopt;
 }
@@ -113,7 +123,12 @@ Result<PreparedCall> prepare(const GenerateCall& call, const ServedModel& model,
   requests.reserve(call.prompts.size() * call.n);
   for (const auto& prompt : call.prompts) {
     auto rendered = encode(call, prompt, model, {.max_tokens = model.max_context});
-    if (!rendered) return rendered.error();
+    if (!rendered) {
+      auto reason = rendered.error();
+      // The chat format knows a conversation, not where it came from.
+      if (reason.param == "messages") reason.param = prompt_field(call.endpoint);
+      return reason;
+    }
     prepared.prompt_end = rendered->end;
     auto& tokens = rendered->tokens;
     if (tokens.empty()) {

@@ -39,11 +39,15 @@ Result<json::object> parse_object(std::string_view text, std::string_view what) 
   options.max_depth = max_depth;
   boost::system::error_code failed;
   // Boost.JSON refuses invalid UTF-8 and incomplete texts; its own messages name no input.
-  auto value = json::parse(json::string_view(text.data(), text.size()), failed, {}, options);
+  json::stream_parser parser({}, options);
+  const auto read = parser.write(text.data(), text.size(), failed);
+  if (!failed) parser.finish(failed);
   if (failed)
     return error(Errc::invalid_value,
-                 std::string(what) + " is not valid JSON (" + failed.message() +
+                 std::string(what) + " is not valid JSON (" + failed.message() + " at byte " +
+                     std::to_string(read) + " of " + std::to_string(text.size()) +
                      "); allowed is one JSON object of at most 32 levels, in UTF-8");
+  auto value = parser.release();
   if (!value.is_object())
     return error(Errc::invalid_value,
                  std::string(what) + " must be a JSON object, not " + describe(value));

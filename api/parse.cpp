@@ -139,6 +139,39 @@ bool is_same(const json::value& value, const json::value& other) {
   return value == other;
 }
 
+/// A field of another endpoint that would change the answer; where it asks for `done_anyway` it may
+/// stay.
+struct Misplaced {
+  std::string_view name, why;
+  json::value done_anyway = nullptr;
+};
+
+void refuse_misplaced(Fields& fields, std::initializer_list<Misplaced> misplaced) {
+  for (const auto& [name, why, done_anyway] : misplaced)
+    if (const auto* value = fields.find(name); value && !is_same(*value, done_anyway))
+      fields.unsupported(name, why);
+}
+
+/// Fields of responses, in a call of another kind.
+void refuse_fields_of_responses(Fields& fields) {
+  static constexpr std::string_view stateless = "no conversation is stored; send all of it";
+  refuse_misplaced(fields, {{"max_output_tokens", "use 'max_tokens' or 'max_completion_tokens'"},
+                            {"generate", "it is a field of /v1/responses", true},
+                            {"previous_response_id", stateless},
+                            {"conversation", stateless}});
+}
+
+/// Fields of chats and completions, in a response.
+void refuse_fields_of_completions(Fields& fields) {
+  refuse_misplaced(fields, {{"messages", "use 'input'"},
+                            {"max_tokens", "use 'max_output_tokens'"},
+                            {"max_completion_tokens", "use 'max_output_tokens'"},
+                            {"n", "a response is one answer", 1.0},
+                            {"best_of", "a response is one answer", 1.0},
+                            {"logprobs", "use 'top_logprobs'", false}});
+  require_text_format(fields, "response_format");
+}
+
 void refuse_foreign(Fields& fields) {
   static constexpr std::string_view why = "leave it out";
   for (const auto name : refused) fields.unsupported(name, why);
@@ -181,6 +214,8 @@ void parse_completions(Fields& fields, const ParseLimits& limits, GenerateCall& 
   fields.unsupported_unless_empty("suffix", "the model does not fill in");
   refuse_tools(fields);
   require_text_format(fields, "response_format");
+  refuse_misplaced(fields, {{"messages", "it is a field of /v1/chat/completions"}});
+  refuse_fields_of_responses(fields);
 }
 
 void parse_chat(Fields& fields, const ParseLimits& limits, GenerateCall& call) {
@@ -196,6 +231,8 @@ void parse_chat(Fields& fields, const ParseLimits& limits, GenerateCall& call) {
     fields.fail(Errc::unsupported, "'echo' is not supported: it is a field of /v1/completions",
                 "echo");
   fields.ignore("reasoning_effort");
+  refuse_misplaced(fields, {{"input", "use 'messages'"}, {"instructions", "use 'messages'"}});
+  refuse_fields_of_responses(fields);
 }
 
 void read_response_logprobs(Fields& fields, GenerateCall& call) {
@@ -229,6 +266,7 @@ void parse_responses(Fields& fields, const ParseLimits& limits, GenerateCall& ca
   fields.unsupported("conversation", "conversations are not stored; send them as 'input'");
   fields.unsupported("prompt", "prompt templates are not stored; send 'input'");
   fields.unsupported_unless_empty("context_management", "leave it out");
+  refuse_fields_of_completions(fields);
   for (const auto* name :
        {"type", "stream_id", "event_id", "reasoning", "truncation", "max_tool_calls"})
     fields.ignore(name);

@@ -8,6 +8,7 @@
 #include "api/ids.hpp"
 #include "net/exchange.hpp"
 #include "net/header_guard.hpp"
+#include "net/query.hpp"
 #include "net/routes.hpp"
 #include "net/sessions.hpp"
 
@@ -196,6 +197,12 @@ asio::awaitable<void> HttpSession::route(Exchange& exchange) {
     exchange.fail(405, Errc::invalid_value,
                   "this path takes " + found.allowed_methods + ", not " + head.method,
                   {{"Allow", found.allowed_methods}});
+    co_return;
+  }
+  if (!percent_decode(head.query)) {
+    exchange.fail(400, Errc::invalid_value,
+                  "the query behind '?' holds a '%' without two hexadecimal digits, or a control "
+                  "character");
     co_return;
   }
   const bool upgrade = is_websocket_upgrade(head) && found.route->pattern == "/v1/responses";

@@ -135,6 +135,14 @@ TEST_CASE_METHOD(EngineFixture,
   CHECK(refused(other_model).code == Errc::model_not_found);
   CHECK(refused(call(500, 100)).code == Errc::context_length_exceeded);
   CHECK(refused(call(512, 1)).code == Errc::context_length_exceeded);
+  // It names the field in which the endpoint has the prompt.
+  for (const auto& [endpoint, field] : {std::pair(Endpoint::completions, "prompt"),
+                                        std::pair(Endpoint::chat_completions, "messages"),
+                                        std::pair(Endpoint::responses, "input")}) {
+    auto too_long = call(512, 1);
+    too_long.endpoint = endpoint;
+    CHECK(refused(too_long).param == field);
+  }
   GenerateCall text{.model = "tiny", .prompts = {std::string("words")}};
   CHECK(refused(text).code == Errc::unsupported);
   GenerateCall outside{.model = "tiny", .prompts = {std::vector<TokenId>{100}}};

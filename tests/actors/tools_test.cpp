@@ -120,6 +120,24 @@ TEST_CASE("the prompt's end is known with the requests") {
         PromptEnd::reasoning_opened);
 }
 
+TEST_CASE("a conversation that is refused is named by the field of its endpoint") {
+  const auto model = model_with("{% for m in messages %}{{ m.content }}{% endfor %}");
+  const auto refused = [&](Endpoint endpoint, std::string_view body) {
+    const auto parsed = api::parse_call(endpoint, body, limits());
+    if (!parsed) FAIL(parsed.error().message);
+    const auto call = prepare(parsed->call, *model, {}, 1);
+    REQUIRE(call.has_error());
+    CHECK(call.error().code == Errc::unsupported);
+    return call.error().param;
+  };
+  CHECK(refused(Endpoint::chat_completions,
+                R"({"model":"tiny","messages":[{"role":"assistant","tool_calls":[{"id":"c",
+                "type":"function","function":{"name":"f","arguments":"{}"}}]}]})") == "messages");
+  CHECK(refused(Endpoint::responses,
+                R"({"model":"tiny","input":[{"type":"function_call","call_id":"c","name":"f",
+                "arguments":"{}"}]})") == "input");
+}
+
 TEST_CASE("tools are refused where calls would not be found, or not be seen") {
   const auto refused = [](std::string_view source) {
     const auto call = prepared(*model_with(source), tools);

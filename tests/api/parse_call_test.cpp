@@ -341,6 +341,53 @@ TEST_CASE("fields whose omission would change the meaning are refused by name") 
   CHECK(format.param == "text.format");
 }
 
+TEST_CASE("fields of another endpoint are refused, and the one to use is named") {
+  struct Row {
+    std::vector<Endpoint> endpoints;
+    const char *field, *value, *instead;
+  };
+  const std::vector<Endpoint> not_responses{completions, chat};
+  const Row rows[] = {
+      {not_responses, "max_output_tokens", "5", "'max_completion_tokens'"},
+      {not_responses, "generate", "false", "/v1/responses"},
+      {not_responses, "previous_response_id", R"("resp_1")", "stored"},
+      {not_responses, "conversation", R"("conv_1")", "stored"},
+      {{chat}, "input", R"("x")", "'messages'"},
+      {{chat}, "instructions", R"("x")", "'messages'"},
+      {{completions}, "messages", "[]", "/v1/chat/completions"},
+      {{responses}, "messages", "[]", "'input'"},
+      {{responses}, "max_tokens", "5", "'max_output_tokens'"},
+      {{responses}, "max_completion_tokens", "5", "'max_output_tokens'"},
+      {{responses}, "n", "2", "one answer"},
+      {{responses}, "best_of", "2", "one answer"},
+      {{responses}, "logprobs", "true", "'top_logprobs'"},
+      {{responses}, "response_format", R"({"type":"json_object"})", "\"text\""},
+  };
+  for (const auto& row : rows)
+    for (const auto endpoint : row.endpoints) {
+      const auto refused = refusal_of(endpoint, "\"" + std::string(row.field) + "\":" + row.value);
+      CHECK(refused.code == Errc::unsupported);
+      CHECK(refused.param == row.field);
+      CHECK_THAT(refused.message, Contains(row.instead));
+    }
+  for (const auto* same : {R"("n":1)", R"("best_of":1.0)", R"("logprobs":false)", R"("n":null)",
+                           R"("response_format":{"type":"text"})"})
+    CHECK(parse(responses, same).has_value());
+  CHECK(parse(chat, R"("generate":true)").has_value());
+}
+
+TEST_CASE("a text that is not JSON is told where it breaks off") {
+  const auto message = [](std::string_view text) {
+    const auto parsed = parse_call(chat, text, small_limits());
+    REQUIRE(!parsed);
+    return parsed.error().message;
+  };
+  CHECK_THAT(message(R"({"model":"demo","n":x})"), Contains("at byte 20 of 22"));
+  CHECK_THAT(message(R"({"model")"), Contains("incomplete") && Contains("at byte 8 of 8"));
+  CHECK_THAT(message("{} {}"), Contains("extra data at byte 3 of 5"));
+  CHECK_THAT(message(""), Contains("at byte 0 of 0"));
+}
+
 TEST_CASE("the same fields pass where they ask for nothing") {
   for (const auto endpoint : all_endpoints)
     for (const auto* field :

@@ -187,6 +187,9 @@ TEST_CASE("a batch is created once per Idempotency-Key, read, listed and cancell
   CHECK(page.at("data").as_array().size() == 1);
   CHECK(page.at("has_more") == true);
   CHECK(service.ask(get("/v1/batches?limit=101")).status == 400);
+  // A query that cannot be read is not one without parameters.
+  for (const auto* query : {"limit=%zz", "after=%", "after=a%0ab", "limit=1&%4"})
+    CHECK(service.ask(get("/v1/batches?" + std::string(query))).status == 400);
   CHECK(service.ask(get("/v1/batches/batch_unknown")).status == 404);
   const auto cancelled = service.ask(post("/v1/batches/" + id + "/cancel", ""));
   CHECK(json::parse(cancelled.body).at("status") == "cancelling");
