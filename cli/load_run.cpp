@@ -168,6 +168,13 @@ Result<client::ModelInfo> ask_service(LoadPlan& plan) {
 }
 
 int run_load(const LoadPlan& plan) {
+  if (plan.online.requests.empty() && plan.offline.requests.empty()) {
+    print_error("nothing to send, so nothing to measure: no request and no item is left of '" +
+                plan.workload +
+                "'; expected is a longer duration or window, a higher rate or more "
+                "items");
+    return exit_usage;
+  }
   LoadReport report;
   report.url = "http://" + plan.url.authority() + plan.url.prefix;
   report.model = plan.online_shape.model;

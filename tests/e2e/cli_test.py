@@ -435,6 +435,7 @@ def test_bench():
             "items completed",
         )
         assert json.loads(result.read_text())["offline"]["output_tokens"] == 15
+        expect([*base, "--num-requests", "0"], USAGE, "nothing to send")
         trace = path / "trace.csv"
         trace.write_text(
             "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0000000,9,3\n"
