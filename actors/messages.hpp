@@ -157,6 +157,7 @@ struct CreateBatch {
   std::string idempotency_key;  ///< empty: none
   bool takes_over_key = false;  ///< see store::NewBatch
   std::optional<std::int64_t> output_expires_after_seconds = std::nullopt;
+  std::uint32_t ignored_fields = 0;  ///< that nobody knows, for the metric
 };
 struct GetBatch {
   std::string id;

@@ -334,6 +334,7 @@ void tick(Self self) {
 
 msg::Reply<store::BatchInfo> create_batch(Self self, const msg::CreateBatch& create) {
   auto& state = self->state;
+  state.metrics->fields_ignored(create.ignored_fields);
   if (state.draining)
     return {error(Errc::shutting_down, "the service is shutting down; create the batch elsewhere")};
   if (!batch_endpoint(create.endpoint))

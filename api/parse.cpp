@@ -240,9 +240,13 @@ void read_response_logprobs(Fields& fields, GenerateCall& call) {
   if (top && *top > 0) call.sampling.logprobs = static_cast<std::uint32_t>(*top);
   // Other things to include belong to tools and stored state, of which there is none.
   if (const auto* include = fields.array("include", 64))
-    for (const auto& what : *include)
+    for (const auto& what : *include) {
+      if (!what.is_string())
+        fields.fail(Errc::invalid_value,
+                    "'include' holds " + describe(what) + "; allowed are names", "include");
       if (what == "message.output_text.logprobs" && !call.sampling.logprobs)
         call.sampling.logprobs = 0;
+    }
 }
 
 void parse_responses(Fields& fields, const ParseLimits& limits, GenerateCall& call) {

@@ -74,10 +74,11 @@ struct BatchCreate {
   std::int64_t window_seconds = 86400;
   std::map<std::string, std::string> metadata;
   std::optional<std::int64_t> output_expires_after_seconds;  ///< one hour to 30 days
+  std::uint32_t num_ignored = 0;                             ///< unknown fields, for the metric
 };
 /// The body of POST /v1/batches. Windows: "24h", and as an extension "<n>h" and "<n>m", up to 30
 /// days.
-Result<BatchCreate> parse_batch_create(std::string_view json);
+Result<BatchCreate> parse_batch_create(std::string_view json, const ParseLimits& limits = {});
 
 struct CreateResponse {
   std::string stream_id, event_id;

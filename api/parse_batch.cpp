@@ -5,6 +5,7 @@
 
 #include "api/json_fields.hpp"
 #include "api/parse.hpp"
+#include "api/parse_fields.hpp"
 
 namespace tandem::api {
 namespace json = boost::json;
@@ -97,7 +98,7 @@ boost::system::result<BatchLine, BatchLineError> parse_batch_line(std::string_vi
 
 std::string batch_error_code(const BatchLineError& reason) { return reason.line_code; }
 
-Result<BatchCreate> parse_batch_create(std::string_view text) {
+Result<BatchCreate> parse_batch_create(std::string_view text, const ParseLimits& limits) {
   const auto object = parse_object(text, "the request body");
   if (!object) return object.error();
   Fields fields(*object);
@@ -124,6 +125,7 @@ Result<BatchCreate> parse_batch_create(std::string_view text) {
                 "completion_window");
   create.metadata = read_metadata(fields);
   create.output_expires_after_seconds = read_output_expiry(fields);
+  create.num_ignored = read_unknown(fields, limits).count;
   if (fields.problem()) return *fields.problem();
   return create;
 }

@@ -240,8 +240,9 @@ std::vector<Key> network_keys() {
       integer("max_prompts", 1, api::most_prompts, TANDEM_FIELD(server.call_limits.max_prompts),
               "Prompts in the list of one /v1/completions call."),
       flag("strict_fields", TANDEM_FIELD(server.call_limits.strict_fields),
-           "Refuse calls and batch lines with unknown fields, which are otherwise ignored: finds "
-           "misspelt ones."),
+           "Refuse calls and batch lines with unknown top-level fields, which are otherwise "
+           "ignored: "
+           "finds misspelt ones."),
       integer("max_responses_per_connection", 1, 4096,
               TANDEM_FIELD(server.max_responses_per_connection),
               "Responses in flight on one WebSocket."),

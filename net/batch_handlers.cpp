@@ -2,6 +2,7 @@
 #include "api/format.hpp"
 #include "api/parse.hpp"
 #include "net/exchange.hpp"
+#include "net/parse_limits.hpp"
 #include "net/query.hpp"
 #include "net/routes.hpp"
 
@@ -40,7 +41,7 @@ asio::awaitable<void> post_batches(Exchange& exchange) {
         "Idempotency-Key"));
   const auto body = co_await exchange.read_body();
   if (!body) co_return;
-  auto parsed = api::parse_batch_create(*body);
+  auto parsed = api::parse_batch_create(*body, parse_limits(exchange.services));
   if (!parsed) co_return exchange.fail(parsed.error());
   msg::CreateBatch create;
   create.input_file_id = std::move(parsed->input_file_id);
@@ -49,6 +50,7 @@ asio::awaitable<void> post_batches(Exchange& exchange) {
   create.window_seconds = parsed->window_seconds;
   create.metadata = std::move(parsed->metadata);
   create.output_expires_after_seconds = parsed->output_expires_after_seconds;
+  create.ignored_fields = parsed->num_ignored;
   add_idempotency(exchange, key, *body, create);
   const auto batch = co_await exchange.services.bridge.ask(std::move(create));
   reply_batch(exchange, batch);

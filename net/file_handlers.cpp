@@ -226,6 +226,10 @@ asio::awaitable<void> list_files(Exchange& exchange) {
   list.limit = *limit;
   list.ascending = order == "asc";
   list.purpose = query_value(query, "purpose").value_or("");
+  if (!list.purpose.empty() && list.purpose != "batch" && list.purpose != "user_data" &&
+      list.purpose != "batch_output")
+    co_return exchange.fail(
+        bad_field("purpose must be 'batch', 'batch_output' or 'user_data'", "purpose"));
   list.after = query_value(query, "after").value_or("");
   const auto page = co_await exchange.services.bridge.ask(std::move(list));
   if (page)

@@ -36,7 +36,7 @@ asio::awaitable<void> get_readyz(Exchange& exchange) {
   const bool ready = draining.empty() && engine.empty() && store.empty();
   std::string text = ready ? "ok\n" : "not ready\n";
   // Reasons may name folders: not for those who have no key.
-  if (exchange.authorized && (!ready || exchange.head.query.starts_with("verbose"))) {
+  if (exchange.authorized && (!ready || query_value(exchange.head.query, "verbose"))) {
     add_check(text, "draining", draining);
     add_check(text, "engine", engine);
     add_check(text, "store", store);

@@ -97,6 +97,17 @@ TEST_CASE_METHOD(QueueFixture, "fields of batch lines that nobody knows are coun
   CHECK(metrics->text().find("\ntandem_ignored_fields_total 3\n") != std::string::npos);
 }
 
+TEST_CASE_METHOD(QueueFixture, "so are those of the call that makes a batch") {
+  const auto created =
+      ask<store::BatchInfo>(msg::CreateBatch{.input_file_id = add_file(simple_lines(1)),
+                                             .endpoint = "/v1/completions",
+                                             .completion_window = "1h",
+                                             .window_seconds = 3600,
+                                             .ignored_fields = 2});
+  CHECK(created.has_value());
+  CHECK(metrics->text().find("\ntandem_ignored_fields_total 2\n") != std::string::npos);
+}
+
 TEST_CASE("with strict_fields a batch line with an unknown field is an error") {
   QueueOptions options;
   options.line_limits.strict_fields = true;

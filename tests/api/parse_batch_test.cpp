@@ -108,6 +108,19 @@ TEST_CASE("a batch is created with a window of hours or minutes") {
   }
 }
 
+TEST_CASE("unknown fields of a batch are counted, or refused if that is asked for") {
+  const auto body = create_body("/v1/completions", "24h", R"("output_expire_after":{},"zebra":1)");
+  CHECK(parse_batch_create(body)->num_ignored == 2);
+  CHECK(create("24h")->num_ignored == 0);
+  ParseLimits strict;
+  strict.strict_fields = true;
+  const auto refused = parse_batch_create(body, strict);
+  REQUIRE(!refused);
+  CHECK(refused.error().code == Errc::unsupported);
+  CHECK(refused.error().param == "output_expire_after");
+  CHECK(parse_batch_create(create_body("/v1/completions", "24h"), strict).has_value());
+}
+
 TEST_CASE("a batch needs its fields, and an endpoint that batches have") {
   CHECK(parse_batch_create("{}").error().param == "input_file_id");
   CHECK(parse_batch_create(R"({"input_file_id":7})").error().param == "input_file_id");

@@ -336,6 +336,7 @@ TEST_CASE("fields whose omission would change the meaning are refused by name") 
     CHECK(refused.code == Errc::unsupported);
     CHECK(refused.param == field);
   }
+  CHECK(refusal_of(responses, R"("include":["x",5])").param == "include");
   const auto format = refusal_of(responses, R"("text":{"format":{"type":"json_object"}})");
   CHECK(format.code == Errc::unsupported);
   CHECK(format.param == "text.format");

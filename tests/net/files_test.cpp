@@ -224,4 +224,13 @@ TEST_CASE("a client that tries again after a lost reply gets the batch of its fi
   CHECK(plain != second);
 }
 
+TEST_CASE("files are listed by a purpose that there is") {
+  Service service;
+  for (const auto* purpose : {"batch", "batch_output", "user_data"})
+    CHECK(service.ask(get("/v1/files?purpose=" + std::string(purpose))).status == 200);
+  const auto refused = service.ask(get("/v1/files?purpose=zzz"));
+  CHECK(refused.status == 400);
+  CHECK(param_of(refused) == "purpose");
+}
+
 }  // namespace tandem::tests

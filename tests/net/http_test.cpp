@@ -59,6 +59,14 @@ TEST_CASE("health, version, metrics and models are served, several on one connec
   CHECK(service.ask(get("/v1/models/other")).status == 404);
 }
 
+TEST_CASE("readiness is verbose wherever in the query that is asked for") {
+  Service service;
+  for (const auto* path : {"/readyz?verbose", "/readyz?x=1&verbose", "/readyz?verbose=1"})
+    CHECK(service.ask(get(path)).body.find("[+]store ok") != std::string::npos);
+  for (const auto* path : {"/readyz", "/readyz?verbosely"})
+    CHECK(service.ask(get(path)).body == "ok\n");
+}
+
 TEST_CASE("readiness names what is wrong") {
   Service service;
   service.not_ready = "the executor has died";
