@@ -116,6 +116,26 @@ struct Metrics::State {
     return histogram("tandem_e2e_request_latency_seconds", "From intake to the end.", e2e_buckets,
                      l);
   });
+  PerClass<prometheus::Histogram> queue_time = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_queue_time_seconds", "From intake to the first iteration.",
+                     e2e_buckets, l);
+  });
+  PerClass<prometheus::Histogram> prefill_time = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_prefill_time_seconds",
+                     "From the first iteration to the first token.", e2e_buckets, l);
+  });
+  PerClass<prometheus::Histogram> decode_time = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_decode_time_seconds", "From the first token to the end.",
+                     e2e_buckets, l);
+  });
+  PerClass<prometheus::Histogram> inference_time = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_inference_time_seconds",
+                     "From the first iteration to the end.", e2e_buckets, l);
+  });
+  PerClass<prometheus::Histogram> generation_lengths = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_generation_tokens", "Tokens generated per request.",
+                     count_buckets, l);
+  });
   PerClass<prometheus::Histogram> prompt_lengths = per_class([this](const Labels& l) -> auto& {
     return histogram("tandem_request_prompt_tokens", "Prompt tokens per request.", count_buckets,
                      l);
@@ -271,6 +291,21 @@ void Metrics::generated(RequestClass c, std::uint64_t tokens) {
 void Metrics::finished(RequestClass c, FinishReason reason, Duration since_arrival) {
   state_->ended[index(c)][static_cast<std::size_t>(reason)]->Increment();
   state_->e2e[index(c)]->Observe(to_seconds(since_arrival));
+}
+void Metrics::started(const RequestTimes& times) {
+  state_->queue_time[index(times.request_class)]->Observe(
+      to_seconds(*times.started - times.arrival));
+}
+void Metrics::answering(const RequestTimes& times) {
+  state_->prefill_time[index(times.request_class)]->Observe(
+      to_seconds(*times.first_token - *times.started));
+}
+void Metrics::answered(const RequestTimes& times, TimePoint at) {
+  if (!times.first_token) return;
+  const auto c = index(times.request_class);
+  state_->decode_time[c]->Observe(to_seconds(at - *times.first_token));
+  state_->inference_time[c]->Observe(to_seconds(at - *times.started));
+  state_->generation_lengths[c]->Observe(static_cast<double>(times.num_tokens));
 }
 void Metrics::shed(Shed reason) { state_->sheds[static_cast<std::size_t>(reason)]->Increment(); }
 void Metrics::batch_item(bool succeeded) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "actors/request_times.hpp"
 #include "core/plan.hpp"
 #include "core/request.hpp"
 #include "core/units.hpp"
@@ -51,6 +52,12 @@ class Metrics {
   void token_gap(RequestClass request_class, Duration gap);
   void generated(RequestClass request_class, std::uint64_t tokens);
   void finished(RequestClass request_class, FinishReason reason, Duration since_arrival);
+  /// A request's first iteration was launched.
+  void started(const RequestTimes& times);
+  /// Its answer began.
+  void answering(const RequestTimes& times);
+  /// It ended at `at`; nothing is said of one that never began to answer.
+  void answered(const RequestTimes& times, TimePoint at);
   void shed(Shed reason);
   void batch_item(bool succeeded);
   void fenced(std::uint64_t items);

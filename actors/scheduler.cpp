@@ -16,12 +16,18 @@
 #include <utility>
 
 #include "actors/actor_support.hpp"
+#include "actors/request_times.hpp"
 #include "actors/scheduler_watch.hpp"
 #include "actors/spawn.hpp"
 #include "core/check.hpp"
 
 namespace tandem {
 namespace {
+
+struct Served {
+  TokenSink sink;
+  RequestTimes times;
+};
 
 struct SchedulerState {
   static inline const char* name = "scheduler";
@@ -32,8 +38,8 @@ struct SchedulerState {
   SchedulerWatchPtr watch;  ///< may be null
   std::optional<OfflineQueue> queue;
   std::optional<msg::AttachObservers> observers;
-  std::unordered_map<RequestId, TokenSink> sinks;
-  std::vector<PlanPtr> in_flight;  ///< at the executor, oldest first
+  std::unordered_map<RequestId, Served> served;  ///< admitted and not ended
+  std::vector<PlanPtr> in_flight;                ///< at the executor, oldest first
   bool executor_alive = true;
   std::optional<TimePoint> report_taken;  ///< of the report being handled, until its launch left
   std::uint32_t unasked_refill = 0;       ///< the core asked before there was a queue to ask
@@ -80,32 +86,51 @@ void perform(Self self, const policy::Launch& launch) {
           [](const caf::error&) {});
   if (const auto taken = std::exchange(self->state.report_taken, std::nullopt))
     self->state.metrics->host_cost(now(self) - *taken);
+  for (const auto& binding : launch.plan->bindings) {
+    auto& times = self->state.served.at(binding.request->id).times;
+    if (times.started) continue;
+    times.started = now(self);
+    self->state.metrics->started(times);
+  }
+}
+
+void note(Metrics& metrics, RequestTimes& times, const TokenEvent& event, TimePoint at) {
+  if (event.token) {
+    ++times.num_tokens;
+    if (!times.first_token) {
+      times.first_token = at;
+      metrics.answering(times);
+    }
+  }
+  if (event.finish) metrics.answered(times, at);
 }
 
 /// Splits the events by sink, keeping their order; there are as many sinks as network threads, plus
 /// one.
 void perform(Self self, policy::Emit&& emit) {
   auto& state = self->state;
+  const auto at = now(self);
   std::vector<std::pair<TokenSink, std::vector<TokenEvent>>> parts;
   msg::RequestsEnded ended;
   for (auto& event : emit.events) {
-    const auto sink = state.sinks.find(event.id);
-    TANDEM_CHECK(sink != state.sinks.end(),
+    const auto found = state.served.find(event.id);
+    TANDEM_CHECK(found != state.served.end(),
                  "an event of a request that was never admitted, or after its end");
-    auto part = std::find_if(parts.begin(), parts.end(),
-                             [&](const auto& p) { return p.first == sink->second; });
-    if (part == parts.end()) part = parts.insert(parts.end(), {sink->second, {}});
+    auto& [sink, times] = found->second;
+    auto part =
+        std::find_if(parts.begin(), parts.end(), [&](const auto& p) { return p.first == sink; });
+    if (part == parts.end()) part = parts.insert(parts.end(), {sink, {}});
+    note(*state.metrics, times, event, at);
     if (event.finish) {
       ended.ids.push_back(event.id);
-      state.sinks.erase(sink);
+      state.served.erase(found);
     }
     part->second.push_back(std::move(event));
   }
   for (auto& [sink, events] : parts) {
     auto shared = std::make_shared<const std::vector<TokenEvent>>(std::move(events));
     self->send(sink, msg::TokensEmitted{shared});
-    if (state.observers)
-      self->send(state.observers->profiler, msg::TokensObserved{shared, now(self)});
+    if (state.observers) self->send(state.observers->profiler, msg::TokensObserved{shared, at});
   }
   if (!ended.ids.empty() && state.observers) self->send(state.observers->intake, std::move(ended));
 }
@@ -137,7 +162,7 @@ void apply(Self self, const policy::Event& event) {
 
 void admit(Self self, const RequestPtr& request, const TokenSink& sink) {
   auto& state = self->state;
-  state.sinks.emplace(request->id, sink);
+  state.served.emplace(request->id, Served{sink, {request->request_class, request->arrival}});
   const auto prompt = Tokens(static_cast<std::int64_t>(request->prompt.size()));
   state.metrics->admitted(request->request_class, prompt);
   if (state.observers)

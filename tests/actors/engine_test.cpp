@@ -200,6 +200,28 @@ TEST_CASE_METHOD(EngineFixture, "percentiles and estimates are published from wh
   CHECK(metric("tandem_prediction_error_sum") < 0.01 * 300);
 }
 
+TEST_CASE_METHOD(EngineFixture, "a request's stages are told apart: waiting, prompt, answer") {
+  submit(call(10, 400));
+  virtual_time.advance(2s);
+  const auto stage = [&](const std::string& name) {
+    CHECK(metric("tandem_request_" + name + "_count{class=\"online\"}") == 1);
+    CHECK(metric("tandem_request_" + name + "_count{class=\"offline\"}") == 0);
+    return metric("tandem_request_" + name + "_sum{class=\"online\"}");
+  };
+  CHECK(stage("queue_time_seconds") == 0);
+  CHECK(stage("prefill_time_seconds") == Approx(0.0011));
+  CHECK(stage("decode_time_seconds") == Approx(399 * 0.00101));
+  CHECK(stage("inference_time_seconds") == Approx(0.0011 + 399 * 0.00101));
+  CHECK(stage("generation_tokens") == 400);
+  // One that is cancelled before its answer begins has waited, and has no other stage.
+  const auto second = submit(call(10, 400));
+  virtual_time.advance(500us);
+  caf::anon_send(runtime->intake(), msg::Cancel{{second->value->value->choices.at(0).id}});
+  virtual_time.advance(1s);
+  CHECK(metric("tandem_request_queue_time_seconds_count{class=\"online\"}") == 2);
+  CHECK(metric("tandem_request_generation_tokens_count{class=\"online\"}") == 1);
+}
+
 namespace {
 
 RuntimeOptions with_objective(bool profiled) {
