@@ -132,6 +132,11 @@ struct Metrics::State {
     return histogram("tandem_request_inference_time_seconds",
                      "From the first iteration to the end.", e2e_buckets, l);
   });
+  PerClass<prometheus::Histogram> time_per_token = per_class([this](const Labels& l) -> auto& {
+    return histogram("tandem_request_time_per_output_token_seconds",
+                     "Mean gap between the tokens of a request, of those with two or more.",
+                     gap_buckets, l);
+  });
   PerClass<prometheus::Histogram> generation_lengths = per_class([this](const Labels& l) -> auto& {
     return histogram("tandem_request_generation_tokens", "Tokens generated per request.",
                      count_buckets, l);
@@ -305,6 +310,9 @@ void Metrics::answered(const RequestTimes& times, TimePoint at) {
   const auto c = index(times.request_class);
   state_->decode_time[c]->Observe(to_seconds(at - *times.first_token));
   state_->inference_time[c]->Observe(to_seconds(at - *times.started));
+  if (times.num_tokens > 1)
+    state_->time_per_token[c]->Observe(to_seconds(at - *times.first_token) /
+                                       static_cast<double>(times.num_tokens - 1));
   state_->generation_lengths[c]->Observe(static_cast<double>(times.num_tokens));
 }
 void Metrics::shed(Shed reason) { state_->sheds[static_cast<std::size_t>(reason)]->Increment(); }

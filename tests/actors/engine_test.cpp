@@ -213,6 +213,7 @@ TEST_CASE_METHOD(EngineFixture, "a request's stages are told apart: waiting, pro
   CHECK(stage("decode_time_seconds") == Approx(399 * 0.00101));
   CHECK(stage("inference_time_seconds") == Approx(0.0011 + 399 * 0.00101));
   CHECK(stage("generation_tokens") == 400);
+  CHECK(stage("time_per_output_token_seconds") == Approx(0.00101));
   // One that is cancelled before its answer begins has waited, and has no other stage.
   const auto second = submit(call(10, 400));
   virtual_time.advance(500us);
