@@ -108,6 +108,10 @@ struct RequestAdmitted {
   TimePoint arrival{};
   Tokens prompt_tokens{0};
 };
+struct RequestsLaunched {
+  std::vector<RequestId> ids;  ///< with their first iteration, or a further one after a preemption
+  TimePoint at{};
+};
 struct IterationMeasured {
   PlanPtr plan;
   ReportPtr report;
@@ -210,6 +214,7 @@ TANDEM_MESSAGE(IterationFinished)
 TANDEM_MESSAGE(Preempt)
 TANDEM_MESSAGE(SegmentDone)
 TANDEM_MESSAGE(RequestAdmitted)
+TANDEM_MESSAGE(RequestsLaunched)
 TANDEM_MESSAGE(IterationMeasured)
 TANDEM_MESSAGE(TokensObserved)
 TANDEM_MESSAGE(ModelUpdated)

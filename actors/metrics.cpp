@@ -67,6 +67,11 @@ struct Metrics::State {
                                                                                       buckets);
   }
 
+  PerClass<prometheus::Histogram> histograms(const std::string& name, const std::string& help,
+                                             const Buckets& buckets) {
+    return per_class([&](const Labels& l) -> auto& { return histogram(name, help, buckets, l); });
+  }
+
   PerClass<prometheus::Gauge> running = per_class([this](const Labels& l) -> auto& {
     return gauge("tandem_num_requests_running", "Requests that hold a slot on the device.", l);
   });
@@ -97,54 +102,33 @@ struct Metrics::State {
   PerClass<prometheus::Counter> iteration_rows = per_class([this](const Labels& l) -> auto& {
     return counter("tandem_computed_tokens_total", "Tokens computed in finished iterations.", l);
   });
-  PerClass<prometheus::Histogram> ttft = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_time_to_first_token_seconds", "From intake to the first token.",
-                     ttft_buckets, l);
-  });
-  PerClass<prometheus::Histogram> gaps = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_inter_token_latency_seconds", "Every gap between two tokens, pooled.",
-                     gap_buckets, l);
-  });
+  PerClass<prometheus::Histogram> ttft = histograms(
+      "tandem_time_to_first_token_seconds", "From intake to the first token.", ttft_buckets);
+  PerClass<prometheus::Histogram> gaps = histograms(
+      "tandem_inter_token_latency_seconds", "Every gap between two tokens, pooled.", gap_buckets);
   prometheus::Gauge& calls_encoding =
       gauge("tandem_num_calls_encoding", "Calls that wait for an encoder or are with one.");
-  PerClass<prometheus::Histogram> encode = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_encode_seconds",
-                     "From intake to the end of tokenization, of calls for the encoders.",
-                     encode_buckets, l);
-  });
-  PerClass<prometheus::Histogram> e2e = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_e2e_request_latency_seconds", "From intake to the end.", e2e_buckets,
-                     l);
-  });
-  PerClass<prometheus::Histogram> queue_time = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_queue_time_seconds", "From intake to the first iteration.",
-                     e2e_buckets, l);
-  });
-  PerClass<prometheus::Histogram> prefill_time = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_prefill_time_seconds",
-                     "From the first iteration to the first token.", e2e_buckets, l);
-  });
-  PerClass<prometheus::Histogram> decode_time = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_decode_time_seconds", "From the first token to the end.",
-                     e2e_buckets, l);
-  });
-  PerClass<prometheus::Histogram> inference_time = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_inference_time_seconds",
-                     "From the first iteration to the end.", e2e_buckets, l);
-  });
-  PerClass<prometheus::Histogram> time_per_token = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_time_per_output_token_seconds",
-                     "Mean gap between the tokens of a request, of those with two or more.",
-                     gap_buckets, l);
-  });
-  PerClass<prometheus::Histogram> generation_lengths = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_generation_tokens", "Tokens generated per request.",
-                     count_buckets, l);
-  });
-  PerClass<prometheus::Histogram> prompt_lengths = per_class([this](const Labels& l) -> auto& {
-    return histogram("tandem_request_prompt_tokens", "Prompt tokens per request.", count_buckets,
-                     l);
-  });
+  PerClass<prometheus::Histogram> encode = histograms(
+      "tandem_request_encode_seconds",
+      "From intake to the end of tokenization, of calls for the encoders.", encode_buckets);
+  PerClass<prometheus::Histogram> e2e =
+      histograms("tandem_e2e_request_latency_seconds", "From intake to the end.", e2e_buckets);
+  PerClass<prometheus::Histogram> queue_time = histograms(
+      "tandem_request_queue_time_seconds", "From intake to the first iteration.", e2e_buckets);
+  PerClass<prometheus::Histogram> prefill_time =
+      histograms("tandem_request_prefill_time_seconds",
+                 "From the first iteration to the first token.", e2e_buckets);
+  PerClass<prometheus::Histogram> decode_time = histograms(
+      "tandem_request_decode_time_seconds", "From the first token to the end.", e2e_buckets);
+  PerClass<prometheus::Histogram> inference_time = histograms(
+      "tandem_request_inference_time_seconds", "From the first iteration to the end.", e2e_buckets);
+  PerClass<prometheus::Histogram> time_per_token = histograms(
+      "tandem_request_time_per_output_token_seconds",
+      "Mean gap between the tokens of a request, of those with two or more.", gap_buckets);
+  PerClass<prometheus::Histogram> generation_lengths = histograms(
+      "tandem_request_generation_tokens", "Tokens generated per request.", count_buckets);
+  PerClass<prometheus::Histogram> prompt_lengths =
+      histograms("tandem_request_prompt_tokens", "Prompt tokens per request.", count_buckets);
   prometheus::Histogram& params_n =
       histogram("tandem_request_params_n", "Choices asked for per call.", choice_buckets);
   prometheus::Histogram& params_max_tokens = histogram(
@@ -293,27 +277,23 @@ void Metrics::token_gap(RequestClass c, Duration d) {
 void Metrics::generated(RequestClass c, std::uint64_t tokens) {
   state_->generation_tokens[index(c)]->Increment(static_cast<double>(tokens));
 }
-void Metrics::finished(RequestClass c, FinishReason reason, Duration since_arrival) {
-  state_->ended[index(c)][static_cast<std::size_t>(reason)]->Increment();
-  state_->e2e[index(c)]->Observe(to_seconds(since_arrival));
-}
-void Metrics::started(const RequestTimes& times) {
-  state_->queue_time[index(times.request_class)]->Observe(
-      to_seconds(*times.started - times.arrival));
-}
-void Metrics::answering(const RequestTimes& times) {
-  state_->prefill_time[index(times.request_class)]->Observe(
-      to_seconds(*times.first_token - *times.started));
-}
-void Metrics::answered(const RequestTimes& times, TimePoint at) {
-  if (!times.first_token) return;
+void Metrics::finished(const policy::RequestTimes& times, FinishReason reason, TimePoint at) {
   const auto c = index(times.request_class);
-  state_->decode_time[c]->Observe(to_seconds(at - *times.first_token));
-  state_->inference_time[c]->Observe(to_seconds(at - *times.started));
-  if (times.num_tokens > 1)
-    state_->time_per_token[c]->Observe(to_seconds(at - *times.first_token) /
-                                       static_cast<double>(times.num_tokens - 1));
+  const auto observe = [c](const PerClass<prometheus::Histogram>& histograms, Duration duration) {
+    histograms[c]->Observe(to_seconds(duration));
+  };
+  state_->ended[c][static_cast<std::size_t>(reason)]->Increment();
+  observe(state_->e2e, at - times.arrival);
+  if (!times.launched) return;
+  observe(state_->queue_time, *times.launched - times.arrival);
+  if (!times.first_token) return;
+  const auto decode_time = times.last_token - *times.first_token;
+  observe(state_->prefill_time, *times.first_token - *times.launched);
+  observe(state_->decode_time, decode_time);
+  observe(state_->inference_time, times.last_token - *times.launched);
   state_->generation_lengths[c]->Observe(static_cast<double>(times.num_tokens));
+  if (times.num_tokens > 1)
+    observe(state_->time_per_token, decode_time / static_cast<Duration::rep>(times.num_tokens - 1));
 }
 void Metrics::shed(Shed reason) { state_->sheds[static_cast<std::size_t>(reason)]->Increment(); }
 void Metrics::batch_item(bool succeeded) {

@@ -8,11 +8,11 @@
 #include <memory>
 #include <string>
 
-#include "actors/request_times.hpp"
 #include "core/plan.hpp"
 #include "core/request.hpp"
 #include "core/units.hpp"
 #include "policy/scheduler_core.hpp"
+#include "policy/slo_statistics.hpp"
 
 namespace tandem {
 
@@ -51,13 +51,8 @@ class Metrics {
   void first_token(RequestClass request_class, Duration since_arrival);
   void token_gap(RequestClass request_class, Duration gap);
   void generated(RequestClass request_class, std::uint64_t tokens);
-  void finished(RequestClass request_class, FinishReason reason, Duration since_arrival);
-  /// A request's first iteration was launched.
-  void started(const RequestTimes& times);
-  /// Its answer began.
-  void answering(const RequestTimes& times);
-  /// It ended at `at`; nothing is said of one that never began to answer.
-  void answered(const RequestTimes& times, TimePoint at);
+  /// Of its stages only those are counted that the request has come to.
+  void finished(const policy::RequestTimes& times, FinishReason reason, TimePoint at);
   void shed(Shed reason);
   void batch_item(bool succeeded);
   void fenced(std::uint64_t items);

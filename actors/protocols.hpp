@@ -78,8 +78,8 @@ using Scheduler =
 
 using LatencyPredictor = Protocol<void(msg::IterationMeasured), void(msg::AttachScheduler)>;
 
-using SloProfiler =
-    Protocol<void(msg::RequestAdmitted), void(msg::TokensObserved), void(msg::AttachScheduler)>;
+using SloProfiler = Protocol<void(msg::RequestAdmitted), void(msg::RequestsLaunched),
+                             void(msg::TokensObserved), void(msg::AttachScheduler)>;
 
 using RequestIntake =
     Protocol<msg::Reply<msg::Accepted>(msg::SubmitTo), msg::Reply<msg::TextBody>(msg::AskText),

@@ -6,7 +6,8 @@
 //   out  RunIteration -> Executor                answered by IterationFinished; two in flight
 //        TokensEmitted -> each request's sink    one message per sink and report
 //        RefillOffline -> OfflineQueue, RequestsEnded -> RequestIntake
-//        IterationMeasured -> LatencyPredictor, RequestAdmitted and TokensObserved -> SloProfiler
+//        IterationMeasured -> LatencyPredictor, RequestAdmitted,
+//        RequestsLaunched and TokensObserved -> SloProfiler
 //   dies when the executor dies: without a device there is nothing to schedule. What was in flight
 //   is reported failed first.
 #include <caf/stateful_actor.hpp>
@@ -16,18 +17,12 @@
 #include <utility>
 
 #include "actors/actor_support.hpp"
-#include "actors/request_times.hpp"
 #include "actors/scheduler_watch.hpp"
 #include "actors/spawn.hpp"
 #include "core/check.hpp"
 
 namespace tandem {
 namespace {
-
-struct Served {
-  TokenSink sink;
-  RequestTimes times;
-};
 
 struct SchedulerState {
   static inline const char* name = "scheduler";
@@ -38,8 +33,8 @@ struct SchedulerState {
   SchedulerWatchPtr watch;  ///< may be null
   std::optional<OfflineQueue> queue;
   std::optional<msg::AttachObservers> observers;
-  std::unordered_map<RequestId, Served> served;  ///< admitted and not ended
-  std::vector<PlanPtr> in_flight;                ///< at the executor, oldest first
+  std::unordered_map<RequestId, TokenSink> sinks;
+  std::vector<PlanPtr> in_flight;  ///< at the executor, oldest first
   bool executor_alive = true;
   std::optional<TimePoint> report_taken;  ///< of the report being handled, until its launch left
   std::uint32_t unasked_refill = 0;       ///< the core asked before there was a queue to ask
@@ -74,6 +69,14 @@ void take_report(Self self, const PlanPtr& plan, const ReportPtr& report) {
   if (state.observers) self->send(state.observers->predictor, msg::IterationMeasured{plan, report});
 }
 
+/// Of the requests that this plan is the first for, or the first after a preemption.
+void tell_launched(Self self, const Plan& plan) {
+  if (plan.bindings.empty() || !self->state.observers) return;
+  msg::RequestsLaunched launched{.at = now(self)};
+  for (const auto& binding : plan.bindings) launched.ids.push_back(binding.request->id);
+  self->send(self->state.observers->profiler, std::move(launched));
+}
+
 void perform(Self self, const policy::Launch& launch) {
   if (!self->state.executor_alive) return;
   self->state.in_flight.push_back(launch.plan);
@@ -86,51 +89,33 @@ void perform(Self self, const policy::Launch& launch) {
           [](const caf::error&) {});
   if (const auto taken = std::exchange(self->state.report_taken, std::nullopt))
     self->state.metrics->host_cost(now(self) - *taken);
-  for (const auto& binding : launch.plan->bindings) {
-    auto& times = self->state.served.at(binding.request->id).times;
-    if (times.started) continue;
-    times.started = now(self);
-    self->state.metrics->started(times);
-  }
-}
-
-void note(Metrics& metrics, RequestTimes& times, const TokenEvent& event, TimePoint at) {
-  if (event.token) {
-    ++times.num_tokens;
-    if (!times.first_token) {
-      times.first_token = at;
-      metrics.answering(times);
-    }
-  }
-  if (event.finish) metrics.answered(times, at);
+  tell_launched(self, *launch.plan);
 }
 
 /// Splits the events by sink, keeping their order; there are as many sinks as network threads, plus
 /// one.
 void perform(Self self, policy::Emit&& emit) {
   auto& state = self->state;
-  const auto at = now(self);
   std::vector<std::pair<TokenSink, std::vector<TokenEvent>>> parts;
   msg::RequestsEnded ended;
   for (auto& event : emit.events) {
-    const auto found = state.served.find(event.id);
-    TANDEM_CHECK(found != state.served.end(),
+    const auto sink = state.sinks.find(event.id);
+    TANDEM_CHECK(sink != state.sinks.end(),
                  "an event of a request that was never admitted, or after its end");
-    auto& [sink, times] = found->second;
-    auto part =
-        std::find_if(parts.begin(), parts.end(), [&](const auto& p) { return p.first == sink; });
-    if (part == parts.end()) part = parts.insert(parts.end(), {sink, {}});
-    note(*state.metrics, times, event, at);
+    auto part = std::find_if(parts.begin(), parts.end(),
+                             [&](const auto& p) { return p.first == sink->second; });
+    if (part == parts.end()) part = parts.insert(parts.end(), {sink->second, {}});
     if (event.finish) {
       ended.ids.push_back(event.id);
-      state.served.erase(found);
+      state.sinks.erase(sink);
     }
     part->second.push_back(std::move(event));
   }
   for (auto& [sink, events] : parts) {
     auto shared = std::make_shared<const std::vector<TokenEvent>>(std::move(events));
     self->send(sink, msg::TokensEmitted{shared});
-    if (state.observers) self->send(state.observers->profiler, msg::TokensObserved{shared, at});
+    if (state.observers)
+      self->send(state.observers->profiler, msg::TokensObserved{shared, now(self)});
   }
   if (!ended.ids.empty() && state.observers) self->send(state.observers->intake, std::move(ended));
 }
@@ -162,7 +147,7 @@ void apply(Self self, const policy::Event& event) {
 
 void admit(Self self, const RequestPtr& request, const TokenSink& sink) {
   auto& state = self->state;
-  state.served.emplace(request->id, Served{sink, {request->request_class, request->arrival}});
+  state.sinks.emplace(request->id, sink);
   const auto prompt = Tokens(static_cast<std::int64_t>(request->prompt.size()));
   state.metrics->admitted(request->request_class, prompt);
   if (state.observers)

@@ -1,5 +1,5 @@
 // SLO profiler: watches what online requests feel, and sets what an iteration may take.
-//   in   RequestAdmitted, TokensObserved  from the scheduler
+//   in   RequestAdmitted, RequestsLaunched, TokensObserved  from the scheduler
 //   out  BudgetUpdated -> scheduler: at start, then after every `publish_every` online tokens, the
 //        budget and the percentiles of TTFT and TBT
 //   Holds statistics only; when it dies it is respawned, counts anew and starts from the first
@@ -62,9 +62,9 @@ void observe(Self self, const msg::TokensObserved& observed) {
   for (const auto& event : *observed.events) {
     if (event.token) observe_token(state, event, observed.at);
     if (!event.finish) continue;
-    state.recent.ended(event.id, observed.at);
-    if (const auto end = state.statistics.ended(event.id, observed.at))
-      state.metrics->finished(end->request_class, *event.finish, end->since_last);
+    state.recent.ended(event.id);
+    if (const auto times = state.statistics.ended(event.id))
+      state.metrics->finished(*times, *event.finish, observed.at);
   }
   if (state.unpublished < publish_every) return;
   state.unpublished = 0;
@@ -86,6 +86,9 @@ SloProfiler::behavior_type slo_profiler(Self self, const policy::SloOptions& opt
       [self](const msg::RequestAdmitted& admitted) {
         self->state.statistics.admitted(admitted.id, admitted.request_class, admitted.arrival);
         self->state.recent.admitted(admitted.id, admitted.request_class, admitted.arrival);
+      },
+      [self](const msg::RequestsLaunched& launched) {
+        for (const auto id : launched.ids) self->state.statistics.launched(id, launched.at);
       },
       [self](const msg::TokensObserved& observed) { observe(self, observed); },
       [self](const msg::AttachScheduler& attach) {

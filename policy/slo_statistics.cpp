@@ -37,28 +37,35 @@ double SampleWindow::mean() const {
 SloStatistics::SloStatistics(std::size_t window) : ttft_ms_(window), tbt_ms_(window) {}
 
 void SloStatistics::admitted(RequestId id, RequestClass request_class, TimePoint arrival) {
-  requests_[id] = {.request_class = request_class, .arrival = arrival, .last = arrival};
+  requests_[id] = {.request_class = request_class, .arrival = arrival};
+}
+
+void SloStatistics::launched(RequestId id, TimePoint at) {
+  const auto found = requests_.find(id);
+  if (found != requests_.end() && !found->second.launched) found->second.launched = at;
 }
 
 std::optional<TokenTiming> SloStatistics::token(RequestId id, TimePoint at) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return std::nullopt;
-  auto& progress = found->second;
-  const TokenTiming timing{progress.request_class, !progress.started, at - progress.last};
-  if (progress.request_class == RequestClass::online)
-    (timing.first ? ttft_ms_ : tbt_ms_).add(to_ms(timing.since_last));
-  progress.started = true;
-  progress.last = at;
+  auto& times = found->second;
+  const bool first = !times.first_token;
+  const TokenTiming timing{times.request_class, first,
+                           at - (first ? times.arrival : times.last_token)};
+  if (times.request_class == RequestClass::online)
+    (first ? ttft_ms_ : tbt_ms_).add(to_ms(timing.since_last));
+  if (first) times.first_token = at;
+  times.last_token = at;
+  ++times.num_tokens;
   return timing;
 }
 
-std::optional<TokenTiming> SloStatistics::ended(RequestId id, TimePoint at) {
+std::optional<RequestTimes> SloStatistics::ended(RequestId id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return std::nullopt;
-  const TokenTiming timing{found->second.request_class, !found->second.started,
-                           at - found->second.arrival};
+  const auto times = found->second;
   requests_.erase(found);
-  return timing;
+  return times;
 }
 
 BudgetSnapshot SloStatistics::snapshot() const {

@@ -37,6 +37,16 @@ struct TokenTiming {
   Duration since_last{};
 };
 
+/// How far a request has come, and when.
+struct RequestTimes {
+  RequestClass request_class = RequestClass::online;
+  TimePoint arrival{};
+  std::optional<TimePoint> launched;  ///< its first iteration; preemptions change nothing
+  std::optional<TimePoint> first_token;
+  TimePoint last_token{};
+  std::uint64_t num_tokens = 0;
+};
+
 class SloStatistics {
  public:
   explicit SloStatistics(std::size_t window = 8192);
@@ -44,18 +54,13 @@ class SloStatistics {
   void admitted(RequestId id, RequestClass request_class, TimePoint arrival);
   /// Takes in one token at `at`. Requests that were never admitted yield nothing.
   std::optional<TokenTiming> token(RequestId id, TimePoint at);
-  /// Forgets the request; returns its class and its time since arrival.
-  std::optional<TokenTiming> ended(RequestId id, TimePoint at);
+  void launched(RequestId id, TimePoint at);
+  /// Forgets the request, and returns what it was.
+  std::optional<RequestTimes> ended(RequestId id);
   [[nodiscard]] BudgetSnapshot snapshot() const;
 
  private:
-  struct Progress {
-    RequestClass request_class;
-    TimePoint arrival;
-    TimePoint last;
-    bool started = false;
-  };
-  std::unordered_map<RequestId, Progress> requests_;
+  std::unordered_map<RequestId, RequestTimes> requests_;
   SampleWindow ttft_ms_;
   SampleWindow tbt_ms_;
 };

@@ -41,6 +41,25 @@ TEST_CASE("first tokens and gaps are told apart, and only online ones are pooled
   CHECK(snapshot.tbt_ms_p50 == Approx(5));
   CHECK(snapshot.ttft_ms_mean == Approx(20));
   CHECK(snapshot.tbt_ms_mean == Approx(5));
-  CHECK(statistics.ended(RequestId(1), start + 30ms)->since_last == 30ms);
-  CHECK_FALSE(statistics.ended(RequestId(1), start + 31ms).has_value());
+  const auto times = statistics.ended(RequestId(1));
+  REQUIRE(times.has_value());
+  CHECK(start + 30ms - times->arrival == 30ms);
+  CHECK_FALSE(times->launched.has_value());
+  CHECK(times->first_token == start + 20ms);
+  CHECK(times->last_token == start + 25ms);
+  CHECK(times->num_tokens == 2);
+  CHECK_FALSE(statistics.ended(RequestId(1)).has_value());
+}
+
+TEST_CASE("a request is launched once, whatever preemptions come after it") {
+  SloStatistics statistics;
+  const TimePoint start{};
+  statistics.launched(RequestId(1), start);  // of one that was never admitted
+  statistics.admitted(RequestId(1), RequestClass::offline, start);
+  statistics.launched(RequestId(1), start + 3ms);
+  statistics.launched(RequestId(1), start + 9ms);
+  const auto times = statistics.ended(RequestId(1));
+  CHECK(times->launched == start + 3ms);
+  CHECK_FALSE(times->first_token.has_value());
+  CHECK(times->request_class == RequestClass::offline);
 }
