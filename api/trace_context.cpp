@@ -35,6 +35,10 @@ std::optional<TraceContext> parse_traceparent(std::string_view text) {
   return TraceContext{std::string(trace_id), std::string(span_id), std::string(flags)};
 }
 
+std::string_view trace_id_of(const std::optional<TraceContext>& trace) {
+  return trace ? std::string_view(trace->trace_id) : "-";
+}
+
 TraceContext new_span(const TraceContext& caller) {
   auto span = caller;
   span.span_id = random_hex(16);

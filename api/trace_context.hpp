@@ -19,6 +19,9 @@ struct TraceContext {
 /// recommendation has it. Of versions that are not known yet the fields of version 00 are read.
 std::optional<TraceContext> parse_traceparent(std::string_view text);
 
+/// For logs; "-" without a trace.
+std::string_view trace_id_of(const std::optional<TraceContext>& trace);
+
 /// Our own span under the caller's, in the same trace.
 TraceContext new_span(const TraceContext& caller);
 

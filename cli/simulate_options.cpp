@@ -64,6 +64,17 @@ void add_policies(CLI::App& app, SimulateArguments& a) {
       ->capture_default_str();
 }
 
+/// `whose` they are, in the genitive.
+void add_scaling(CLI::App& app, const std::string& prefix, const std::string& whose, double& keep,
+                 double& prompt_scale, double& output_scale) {
+  app.add_option(prefix + "keep", keep, "Share of " + whose + " requests")
+      ->check(CLI::Range(1e-6, 1.0));
+  app.add_option(prefix + "prompt-scale", prompt_scale, "Of " + whose + " prompt lengths")
+      ->check(CLI::Range(1e-3, 1e3));
+  app.add_option(prefix + "output-scale", output_scale, "Of " + whose + " answer lengths")
+      ->check(CLI::Range(1e-3, 1e3));
+}
+
 void add_workload(CLI::App& app, SimulateArguments& a) {
   app.add_option("--trace", a.trace, "Online traffic: CSV, JSONL or a ServeGen folder");
   app.add_flag("--sort", a.sort, "Put a trace into the order of arrival instead of refusing it");
@@ -71,13 +82,9 @@ void add_workload(CLI::App& app, SimulateArguments& a) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--duration", a.duration, "Seconds of traffic; default: the whole trace")
       ->check(CLI::Range(0.001, 1e7));
-  app.add_option("--keep", a.keep, "Share of the trace's requests")->check(CLI::Range(1e-6, 1.0));
   app.add_option("--speed", a.speed, "Requests come so many times faster")
       ->check(CLI::Range(1e-3, 1e4));
-  app.add_option("--prompt-scale", a.prompt_scale, "Of prompt lengths")
-      ->check(CLI::Range(1e-3, 1e3));
-  app.add_option("--output-scale", a.output_scale, "Of answer lengths")
-      ->check(CLI::Range(1e-3, 1e3));
+  add_scaling(app, "--", "the trace's", a.keep, a.prompt_scale, a.output_scale);
   app.add_option("--max-context", a.max_context,
                  "Tokens of prompt and answer; default: the model's, or what the KV cache holds")
       ->check(CLI::Range(2, 1 << 30));
@@ -98,12 +105,8 @@ void add_workload(CLI::App& app, SimulateArguments& a) {
                  "File put before each of them: worked examples that all share");
   app.add_option("--tokenizer", a.tokenizer,
                  "Folder with the tokenizer for them; default: that of --model");
-  app.add_option("--offline-keep", a.offline_keep, "Share of an offline set's items")
-      ->check(CLI::Range(1e-6, 1.0));
-  app.add_option("--offline-prompt-scale", a.offline_prompt_scale, "Of its prompt lengths")
-      ->check(CLI::Range(1e-3, 1e3));
-  app.add_option("--offline-output-scale", a.offline_output_scale, "Of its answer lengths")
-      ->check(CLI::Range(1e-3, 1e3));
+  add_scaling(app, "--offline-", "an offline set's", a.offline_keep, a.offline_prompt_scale,
+              a.offline_output_scale);
   app.add_option("--offline-items", a.offline_items, "Generated, without a set; 0: none")
       ->check(CLI::Range(0, 1 << 22));
   app.add_option("--offline-input-tokens", a.offline_input_tokens, "Of generated items")

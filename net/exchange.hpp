@@ -65,10 +65,6 @@ class Exchange {
   void begin_reply(int status, std::string_view content_type, std::uint64_t length,
                    const Fields& fields = {});
 
-  /// For logs; "-" without a trace.
-  [[nodiscard]] std::string_view trace_id() const {
-    return trace ? std::string_view(trace->trace_id) : "-";
-  }
   [[nodiscard]] bool replied() const { return status_ != 0; }
   [[nodiscard]] int status() const { return status_; }
   [[nodiscard]] bool keep_alive() const;

@@ -231,7 +231,7 @@ asio::awaitable<bool> HttpSession::finish(Exchange& exchange) {
     exchange.close_after();
   }
   spdlog::debug("http_done request_id={} trace_id={} method={} status={}", exchange.request_id,
-                exchange.trace_id(), exchange.head.method, exchange.status());
+                api::trace_id_of(exchange.trace), exchange.head.method, exchange.status());
   const bool sent = co_await connection_->drain_to(0, services_.options.write_timeout);
   if (!sent) co_return false;
   co_return exchange.keep_alive() && !connection_->peer_gone();

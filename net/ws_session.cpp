@@ -104,8 +104,7 @@ asio::awaitable<bool> WsSession::accept(const RequestHead& head) {
 asio::awaitable<void> WsSession::run(const RequestHead& head) {
   const auto self = shared_from_this();
   if (!co_await accept(head)) co_return;
-  spdlog::debug("websocket_opened request_id={} trace_id={}", id_,
-                trace_ ? std::string_view(trace_->trace_id) : "-");
+  spdlog::debug("websocket_opened request_id={} trace_id={}", id_, api::trace_id_of(trace_));
   asio::co_spawn(
       services_.io, [self] { return self->write_messages(); },
       [self](const std::exception_ptr& thrown) {
