@@ -87,11 +87,10 @@ Result<void> apply_profile(const config::Config& config, const policy::ProfileKe
     if (auto taken = take_profile(config, key, options); !taken) return taken.error();
   auto& slo = options.slo;
   if (options.learner.initial.error_is_known()) {
-    policy::IterationShape one, full;
-    one.add(Tokens(0), Tokens(1), true);
-    full.add(options.scheduler.max_iteration_tokens, options.scheduler.max_iteration_tokens, false);
-    slo.least_ms = std::max(options.learner.initial.predict_ms(one), 1e-3);
-    slo.most_ms = std::max(2 * options.learner.initial.upper_ms(full), slo.least_ms);
+    const auto ends =
+        policy::budget_ends(options.learner.initial, options.scheduler.max_iteration_tokens);
+    slo.least_ms = ends.least_ms;
+    slo.most_ms = ends.most_ms;
   }
   return policy::check_objectives(slo.objectives, slo.baseline ? &*slo.baseline : nullptr,
                                   options.learner.initial);

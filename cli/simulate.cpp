@@ -165,6 +165,7 @@ Result<Plan> make_plan(const SimulateArguments& a) {
   auto objectives = objectives_of(a);
   if (!objectives) return objectives.error();
   plan.report.objectives = std::move(*objectives);
+  plan.options.objectives = plan.report.objectives;
   plan.report.kv_blocks = run.scheduler.kv_blocks;
   plan.report.max_iteration_tokens = run.scheduler.max_iteration_tokens;
   plan.report.seed = a.seed;
@@ -203,10 +204,12 @@ sim::PolicyRow run_policy(const SimulateArguments& a, const std::string& name, b
                           sim::Comparison& comparison, const policy::Objectives& objectives) {
   sim::PolicyRow row;
   row.trial.policy = name;
-  const bool searched = with_online && ((name == "hygen" && !(a.budget_ms > 0)) ||
+  const bool searched = with_online && ((name == "hygen" && !(a.budget_ms > 0) && !a.control) ||
                                         (name == "fixed_rate" && !(a.offline_rate > 0)));
   if (!searched) {
     if (name == "hygen") row.trial = sim::hygen_trial(a.budget_ms, objectives);
+    if (name == "hygen" && a.control)
+      row.trial = {.policy = name, .budget_ms = a.budget_ms, .controlled = true};
     if (name == "fixed_rate")
       row.trial.rate = a.offline_rate > 0 ? a.offline_rate : comparison.ceiling();
     row.measured = comparison.run(row.trial);

@@ -26,6 +26,7 @@ struct SimulateArguments {
   std::vector<std::string> policies = {"online_only", "online_first", "fixed_rate", "hygen"};
   std::map<std::string, std::string> objectives;  ///< "ttft_p99" -> "+10%"
   double budget_ms = 0, offline_rate = 0;         ///< 0: searched for
+  bool control = false;
 
   std::filesystem::path trace;
   bool sort = false;

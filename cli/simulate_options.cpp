@@ -57,6 +57,9 @@ void add_policies(CLI::App& app, SimulateArguments& a) {
     }
   app.add_option("--budget-ms", a.budget_ms, "Of hygen; default: the largest that meets them")
       ->check(CLI::PositiveNumber);
+  app.add_flag("--control", a.control,
+               "Of hygen: the budget is adjusted all the time, as serve does, from --budget-ms or "
+               "from what serve guesses");
   app.add_option("--offline-rate", a.offline_rate, "Of fixed_rate, tokens/s; default: likewise")
       ->check(CLI::PositiveNumber);
   app.add_option("--precision", a.precision, "Relative, of what is searched for")

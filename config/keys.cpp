@@ -179,8 +179,9 @@ std::vector<Key> objective_keys() {
       objective(Quantity::tbt, Statistic::p99, TANDEM_FIELD(slo.tbt_p99),
                 "The same for 99 of 100 gaps."),
       flag("slo_control", TANDEM_FIELD(runtime.slo.control),
-           "Adjust while serving what an iteration may take, by how far the objectives are from "
-           "their limits. false keeps the budget that service started from."),
+           "Adjust while serving what an iteration may take, so that no more calls or gaps lie "
+           "above a limit than its objective allows. false keeps the budget that service started "
+           "from."),
       one_of("latency_model", {"auto", "hygen", "context"}, TANDEM_FIELD(latency_model),
              "How iteration times are predicted: by tokens and counts (hygen), by rows, attention "
              "and context (context), or by whichever predicts better."),

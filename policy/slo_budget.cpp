@@ -17,9 +17,6 @@ constexpr std::array<std::string_view, 2> quantity_names{"ttft", "tbt"};
 constexpr std::array<std::string_view, 3> statistic_names{"mean", "p50", "p99"};
 constexpr double most_ms = 3600000;
 constexpr double most_percent = 10000;
-// Of control. The aim is a little below the limit: a statistic that is met on average is missed
-// half of the time.
-constexpr double aim = 0.05, gain = 0.5, steepest_fall = 0.5, steepest_rise = 0.05;
 
 std::string short_number(double value) {
   char text[32];
@@ -47,6 +44,8 @@ IterationShape one_online_token() {
   return shape;
 }
 
+}  // namespace
+
 Objectives those_about(Quantity quantity, const Objectives& objectives) {
   Objectives found;
   std::copy_if(objectives.begin(), objectives.end(), std::back_inserter(found),
@@ -54,15 +53,12 @@ Objectives those_about(Quantity quantity, const Objectives& objectives) {
   return found;
 }
 
-/// The least of the absolute TBT objectives, in milliseconds.
 std::optional<double> strictest_gap(const Objectives& objectives) {
   std::optional<double> least;
   for (const Objective& objective : those_about(Quantity::tbt, objectives))
     if (!objective.relative) least = std::min(least.value_or(objective.value), objective.value);
   return least;
 }
-
-}  // namespace
 
 std::string name_of(Quantity quantity, Statistic statistic) {
   return std::string(quantity_names[static_cast<std::size_t>(quantity)]) + "_" +
@@ -150,17 +146,23 @@ BudgetSnapshot budget_of(double iteration_ms, const Objectives& objectives) {
   return budget;
 }
 
+BudgetEnds budget_ends(const LatencyModel& model, Tokens max_iteration_tokens) {
+  IterationShape full;
+  full.add(max_iteration_tokens, max_iteration_tokens, false);
+  const double least = std::max(model.predict_ms(one_online_token()), 1e-3);
+  return {least, std::max(2 * model.upper_ms(full), least)};
+}
+
 BudgetSearch::BudgetSearch(double least_ms, double most_ms, double precision)
     : least_ms_(least_ms), most_ms_(most_ms), precision_(precision) {
   TANDEM_CHECK(least_ms > 0 && least_ms <= most_ms, "a search has a lower and an upper end");
   TANDEM_CHECK(precision > 0, "a search ends");
 }
 
-BudgetSearch BudgetSearch::over(const LatencyModel& model, Tokens token_budget, double precision) {
-  IterationShape full;
-  full.add(token_budget, token_budget, false);
-  const double least = std::max(model.predict_ms(one_online_token()), 1e-3);
-  return {least, std::max(2 * model.upper_ms(full), least), precision};
+BudgetSearch BudgetSearch::over(const LatencyModel& model, Tokens max_iteration_tokens,
+                                double precision) {
+  const auto [least, most] = budget_ends(model, max_iteration_tokens);
+  return {least, most, precision};
 }
 
 std::optional<double> BudgetSearch::next() const {
@@ -184,50 +186,12 @@ std::optional<double> initial_budget(const SloOptions& options) {
   for (const Objective& objective : options.objectives) {
     if (objective.relative && !options.baseline) continue;
     const double limit = limit_ms(objective, options.baseline.value_or(LatencyStatistics()));
-    const double budget = objective.quantity == Quantity::ttft ? limit / 4 : limit;
+    double budget = limit;
+    if (objective.quantity == Quantity::ttft)
+      budget = objective.relative ? limit * objective.value / (1 + objective.value) / 2 : limit / 4;
     least = std::min(least.value_or(budget), budget);
   }
   return least;
-}
-
-BudgetControl::BudgetControl(const SloOptions& options)
-    : options_(options),
-      baseline_(options.baseline.value_or(LatencyStatistics())),
-      budget_ms_(initial_budget(options)),
-      ttft_(those_about(Quantity::ttft, options.objectives)),
-      tbt_(those_about(Quantity::tbt, options.objectives)) {
-  if (!ttft_.empty()) shortest_prompt_ms_ = strictest_gap(tbt_);
-}
-
-BudgetSnapshot BudgetControl::budgets() const {
-  if (!budget_ms_) return {};
-  auto budgets = budget_of(*budget_ms_, options_.objectives);
-  if (shortest_prompt_ms_) budgets.online_iteration_ms = prompt_ms_;
-  return budgets;
-}
-
-bool BudgetControl::adjust_prompts(const LatencyStatistics& recent) {
-  if (!shortest_prompt_ms_ || recent.ttft_samples == 0 || recent.tbt_samples == 0) return false;
-  const double ttft = slack(ttft_, recent, baseline_), tbt = slack(tbt_, recent, baseline_);
-  if (ttft >= aim && tbt >= aim) return false;
-  const double longest = std::max(options_.most_ms, *shortest_prompt_ms_);
-  const double step = std::clamp(gain * (tbt - ttft), -steepest_fall, steepest_fall);
-  const auto before = prompt_ms_;
-  prompt_ms_ = std::clamp(before.value_or(longest) * std::exp(step), *shortest_prompt_ms_, longest);
-  if (*prompt_ms_ >= longest) prompt_ms_.reset();
-  return prompt_ms_ != before;
-}
-
-bool BudgetControl::update(const LatencyStatistics& recent, bool offline_ran) {
-  if (!options_.control || !budget_ms_ || options_.objectives.empty()) return false;
-  const bool prompts_changed = adjust_prompts(recent);
-  const double error = slack(options_.objectives, recent, baseline_) - aim;
-  if (error > 0 && !offline_ran) return prompts_changed;
-  const double step = std::clamp(gain * error, -steepest_fall, steepest_rise);
-  const double before = *budget_ms_;
-  budget_ms_ = std::clamp(before * std::exp(step), std::min(options_.least_ms, before),
-                          std::max(options_.most_ms, before));
-  return prompts_changed || *budget_ms_ != before;
 }
 
 }  // namespace tandem::policy

@@ -1,7 +1,8 @@
 // From objectives to budgets. An objective is a statistic of what online requests feel (mean, p50
 // or p99 of TTFT or of TBT); a budget is what one iteration may take. HyGen §3 maps one to the
-// other by test runs: BudgetSearch is that search, BudgetControl the adjustment while serving.
-// Whoever can measure (a device, the simulator) drives the search; nothing here runs anything.
+// other by test runs: BudgetSearch is that search; slo_control.hpp adjusts the budget while
+// serving. Whoever can measure (a device, the simulator) drives the search; nothing here runs
+// anything.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,10 @@ Result<std::optional<Objective>> parse_objective(Quantity quantity, Statistic st
 std::string to_string(const Objective& objective);
 
 double statistic_of(const LatencyStatistics& statistics, Quantity quantity, Statistic statistic);
+/// Of these objectives, those about `quantity`.
+Objectives those_about(Quantity quantity, const Objectives& objectives);
+/// The least of the absolute TBT objectives, in milliseconds.
+std::optional<double> strictest_gap(const Objectives& objectives);
 /// In milliseconds; relative ones are taken of `baseline`.
 double limit_ms(const Objective& objective, const LatencyStatistics& baseline);
 /// How far the tightest objective is from its limit, as a share of the limit: below 0 it is missed.
@@ -57,6 +62,12 @@ Result<void> check_objectives(const Objectives& objectives, const LatencyStatist
 /// cutting makes longer.
 BudgetSnapshot budget_of(double iteration_ms, const Objectives& objectives);
 
+/// From what one online token takes to twice what a full iteration does, in milliseconds.
+struct BudgetEnds {
+  double least_ms = 0, most_ms = 0;
+};
+BudgetEnds budget_ends(const LatencyModel& model, Tokens max_iteration_tokens);
+
 /// Bisection for the largest budget that meets the objectives, on a logarithmic scale: first the
 /// upper end, then the lower, then between.
 class BudgetSearch {
@@ -68,8 +79,9 @@ class BudgetSearch {
 
   /// 0 < least_ms <= most_ms. It ends when the budget is known to `precision`, relatively.
   BudgetSearch(double least_ms, double most_ms, double precision = 0.02);
-  /// Ends: from what one online token takes to twice what a full iteration does.
-  static BudgetSearch over(const LatencyModel& model, Tokens token_budget, double precision = 0.02);
+  /// Between the ends of budget_ends().
+  static BudgetSearch over(const LatencyModel& model, Tokens max_iteration_tokens,
+                           double precision = 0.02);
 
   /// What to try next; nothing once the budget is found.
   [[nodiscard]] std::optional<double> next() const;
@@ -96,35 +108,8 @@ struct SloOptions {
 
 /// The budget that service starts from: the one that was found; without one the strictest absolute
 /// TBT objective, since a gap is an iteration long, or a quarter of a TTFT one, since a request
-/// waits for the iterations in flight before its own. Nothing without objectives.
+/// waits for the iterations in flight before its own; of a relative one half of what it may grow
+/// by. Nothing without objectives.
 std::optional<double> initial_budget(const SloOptions& options);
-
-/// Adjusts the budget by measured slack: an integral controller on the budget's logarithm. It falls
-/// fast and rises slowly. Against windup it stays inside its bounds, and it does not rise while no
-/// offline work runs, since slack then says nothing of interference.
-///
-/// Where objectives are about TTFT and, absolutely, about TBT, how far online prompts are cut is
-/// adjusted as well: shorter pieces spare the gaps of others and delay the prompt's own first
-/// token. While either is missed, the cut moves towards equal slack of both; it begins with none,
-/// and is never shorter than the strictest TBT objective, since a gap is an iteration long.
-class BudgetControl {
- public:
-  explicit BudgetControl(const SloOptions& options);
-  [[nodiscard]] std::optional<double> budget_ms() const { return budget_ms_; }
-  /// For the planner; limits nothing while there is no budget.
-  [[nodiscard]] BudgetSnapshot budgets() const;
-  /// `recent` are statistics since about the last update; it says whether the budget changed.
-  bool update(const LatencyStatistics& recent, bool offline_ran);
-
- private:
-  bool adjust_prompts(const LatencyStatistics& recent);
-
-  SloOptions options_;
-  LatencyStatistics baseline_;
-  std::optional<double> budget_ms_;
-  Objectives ttft_, tbt_;
-  std::optional<double> shortest_prompt_ms_;  ///< of the cut, where it is adjusted
-  std::optional<double> prompt_ms_;           ///< online prompts are cut to it; none: not at all
-};
 
 }  // namespace tandem::policy

@@ -37,7 +37,9 @@ double SampleWindow::mean() const {
 SloStatistics::SloStatistics(std::size_t window) : ttft_ms_(window), tbt_ms_(window) {}
 
 void SloStatistics::admitted(RequestId id, RequestClass request_class, TimePoint arrival) {
-  requests_[id] = {.request_class = request_class, .arrival = arrival};
+  const auto [place, added] = requests_.insert_or_assign(
+      id, RequestTimes{.request_class = request_class, .arrival = arrival});
+  if (added && request_class == RequestClass::offline) ++offline_requests_;
 }
 
 void SloStatistics::launched(RequestId id, TimePoint at) {
@@ -64,6 +66,7 @@ std::optional<RequestTimes> SloStatistics::ended(RequestId id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return std::nullopt;
   const auto times = found->second;
+  if (times.request_class == RequestClass::offline) --offline_requests_;
   requests_.erase(found);
   return times;
 }

@@ -57,10 +57,13 @@ class SloStatistics {
   void launched(RequestId id, TimePoint at);
   /// Forgets the request, and returns what it was.
   std::optional<RequestTimes> ended(RequestId id);
+  /// Offline requests that were admitted and have not ended, running or waiting.
+  [[nodiscard]] std::size_t offline_requests() const { return offline_requests_; }
   [[nodiscard]] BudgetSnapshot snapshot() const;
 
  private:
   std::unordered_map<RequestId, RequestTimes> requests_;
+  std::size_t offline_requests_ = 0;
   SampleWindow ttft_ms_;
   SampleWindow tbt_ms_;
 };

@@ -53,19 +53,6 @@ policy::PlannerPtr make_planner(const Trial& trial) {
   return std::move(*planner);
 }
 
-policy::SloOptions slo_of(const Trial& trial) {
-  policy::SloOptions slo;
-  slo.control = false;  // a trial is about the budget that it names
-  if (!(trial.budget_ms > 0)) return slo;
-  slo.budget_ms = trial.budget_ms;
-  // Those that say what the budget bounds (policy::budget_of).
-  using policy::Quantity;
-  if (trial.about_ttft) slo.objectives.push_back({.quantity = Quantity::ttft, .relative = true});
-  if (trial.tbt_limit_ms > 0)
-    slo.objectives.push_back({.quantity = Quantity::tbt, .value = trial.tbt_limit_ms});
-  return slo;
-}
-
 }  // namespace
 
 policy::LearnerOptions profile_device(const DeviceModel& device, const FaultOptions& faults,
@@ -114,6 +101,28 @@ Comparison::Comparison(const Workload& workload, const ComparisonOptions& option
       learner_(profile_device(*options.run.device, options.run.faults,
                               options.run.scheduler.max_iteration_tokens,
                               options.run.scheduler.max_sequences, 4000, options.run.seed)) {}
+
+policy::SloOptions Comparison::slo_of(const Trial& trial) {
+  policy::SloOptions slo;
+  if (trial.budget_ms > 0) slo.budget_ms = trial.budget_ms;
+  slo.control = trial.controlled;
+  if (trial.controlled) {
+    slo.objectives = options_.objectives;
+    slo.baseline = statistics_of(*baseline());
+    const auto ends =
+        policy::budget_ends(learner_.initial, options_.run.scheduler.max_iteration_tokens);
+    slo.least_ms = ends.least_ms;
+    slo.most_ms = ends.most_ms;
+    return slo;
+  }
+  if (!slo.budget_ms) return slo;
+  // Those that say what the budget bounds (policy::budget_of).
+  using policy::Quantity;
+  if (trial.about_ttft) slo.objectives.push_back({.quantity = Quantity::ttft, .relative = true});
+  if (trial.tbt_limit_ms > 0)
+    slo.objectives.push_back({.quantity = Quantity::tbt, .value = trial.tbt_limit_ms});
+  return slo;
+}
 
 MeasuredPtr Comparison::run(const Trial& trial) {
   if (const auto found = done_.find(trial); found != done_.end()) return found->second;

@@ -32,6 +32,7 @@ policy::LatencyStatistics statistics_of(const Measured& measured);
 struct Trial {
   std::string policy;
   double budget_ms = 0;     ///< hygen; 0: none
+  bool controlled = false;  ///< hygen: the budget is adjusted for ComparisonOptions::objectives
   double rate = 0;          ///< fixed_rate: offline tokens per second
   bool about_ttft = false;  ///< hygen: an objective that the budget is for is about TTFT
   double tbt_limit_ms = 0;  ///< hygen: the strictest absolute one about TBT; 0: none is
@@ -39,14 +40,15 @@ struct Trial {
   friend auto operator<=>(const Trial&, const Trial&) = default;
 };
 
-/// hygen with a budget for these objectives.
+/// hygen with a fixed budget for these objectives.
 Trial hygen_trial(double budget_ms, const policy::Objectives& objectives);
 
 struct ComparisonOptions {
   RunMode mode = RunMode::fast;
-  RunOptions run;           ///< make_planner, learner and slo are the comparison's own
-  double tail = 0.25;       ///< of an offline-only run, from where on it is steady
-  double precision = 0.02;  ///< of searched budgets and rates, relative
+  RunOptions run;                 ///< make_planner, learner and slo are the comparison's own
+  policy::Objectives objectives;  ///< of controlled trials
+  double tail = 0.25;             ///< of an offline-only run, from where on it is steady
+  double precision = 0.02;        ///< of searched budgets and rates, relative
   Duration interval = std::chrono::seconds(10);  ///< of the curves
   /// Called when a run begins, and with its virtual time; false ends everything early.
   std::function<bool(const Trial&, Duration)> progress;
@@ -89,6 +91,7 @@ class Comparison {
   [[nodiscard]] const policy::LatencyModel& model() const { return learner_.initial; }
 
  private:
+  policy::SloOptions slo_of(const Trial& trial);
   Found search(policy::BudgetSearch search, const policy::Objectives& objectives,
                const std::function<Trial(double)>& trial_of);
 

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 #include <queue>
 #include <unordered_map>
 #include <utility>
 
 #include "core/check.hpp"
+#include "policy/slo_control.hpp"
 #include "sim/offline_source.hpp"
 #include "sim/run_books.hpp"
 
@@ -110,10 +112,31 @@ class FastRun {
     if (options_.learner.initial.error_is_known())
       pending_.emplace_back(policy::ModelUpdated{std::make_shared<const policy::LatencySnapshot>(
           policy::LatencySnapshot{.model = options_.learner.initial})});
-    if (const auto ms = policy::initial_budget(options_.slo))
-      pending_.emplace_back(policy::BudgetUpdated{std::make_shared<const policy::BudgetSnapshot>(
-          policy::budget_of(*ms, options_.slo.objectives))});
+    slo_ = policy::SloStatistics();
+    told_budget_ms_.reset();
+    control_.emplace(options_.slo);
+    tell_budget();
     feed(policy::Available{});
+  }
+
+  void tell_budget() {
+    const auto ms = control_->budget_ms();
+    if (!ms || ms == told_budget_ms_) return;
+    told_budget_ms_ = ms;
+    pending_.emplace_back(
+        policy::BudgetUpdated{std::make_shared<const policy::BudgetSnapshot>(control_->budgets())});
+  }
+
+  /// What the SLO profiler does in service; there, the scheduler is told of small steps later.
+  void control_budget(const std::vector<TokenEvent>& events) {
+    if (!options_.slo.control) return;
+    for (const auto& event : events) {
+      if (event.token)
+        if (const auto timing = slo_.token(event.id, now_)) control_->observe(*timing);
+      if (event.finish) slo_.ended(event.id);
+    }
+    control_->iteration_ended(slo_.offline_requests() > 0);
+    tell_budget();
   }
 
   void die() {
@@ -148,7 +171,10 @@ class FastRun {
     if (device_.size() == 1) start_iteration();
   }
 
-  void perform(const policy::Emit& emit) { books_.emitted(emit.events, now_); }
+  void perform(const policy::Emit& emit) {
+    books_.emitted(emit.events, now_);
+    control_budget(emit.events);
+  }
 
   void perform(const policy::Refill& refill) {
     policy::Supplied supplied;
@@ -187,6 +213,7 @@ class FastRun {
     request->prompt = prompt_of(workload_, item.index, options_.vocab_size, item.repetition);
     request->stop.max_tokens = from.output_tokens;
     request->arrival = now_;
+    if (options_.slo.control) slo_.admitted(request->id, request->request_class, now_);
     const std::uint64_t number = item.number(workload_);
     if (!failures_.contains(number))
       if (const auto after = faults_.cancelled_after(number))
@@ -255,6 +282,9 @@ class FastRun {
   OfflineSource source_;
   RunBooks books_;
   std::unique_ptr<SchedulerCore> core_;
+  policy::SloStatistics slo_;
+  std::optional<policy::BudgetControl> control_;
+  std::optional<double> told_budget_ms_;
   std::deque<policy::Event> pending_;
   bool feeding_ = false;
 

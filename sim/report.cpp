@@ -15,7 +15,9 @@ std::string percent(double part, double all) {
 
 std::string setting(const Trial& trial) {
   if (trial.policy == "hygen")
-    return trial.budget_ms > 0 ? fixed(trial.budget_ms, 2) + " ms" : "no budget";
+    return trial.controlled      ? "adjusted"
+           : trial.budget_ms > 0 ? fixed(trial.budget_ms, 2) + " ms"
+                                 : "no budget";
   if (trial.policy == "fixed_rate") return whole(trial.rate) + " tok/s";
   return "";
 }

@@ -61,6 +61,7 @@ json::object policy_of(const SimulationReport& report, const PolicyRow& row) {
                          {"busy_share", m.busy_share},
                          {"curves", curves(m)}};
   if (row.searched) object["met"] = row.met;
+  if (row.trial.controlled) object["controlled"] = true;
   if (row.trial.budget_ms > 0) object["budget_ms"] = row.trial.budget_ms;
   if (row.trial.rate > 0) object["rate_tokens_per_s"] = row.trial.rate;
   if (report.ceiling > 0) object["share_of_ceiling"] = m.offline_tokens_per_s() / report.ceiling;

@@ -36,7 +36,7 @@ struct RunOptions {
   /// What is known of iteration times at the start. Fast mode keeps to it; in full mode the latency
   /// predictor learns on, as in service.
   policy::LearnerOptions learner;
-  /// The budget at the start, and in full mode what the SLO profiler makes of it.
+  /// The budget at the start, and whether and how it is adjusted.
   policy::SloOptions slo;
   std::uint32_t item_attempts = 8;  ///< fast mode: an offline item that failed so often is given up
   std::filesystem::path scratch;    ///< full mode: where its queue keeps files; empty: a temporary
