@@ -19,9 +19,11 @@ constexpr double steepest_fall = 0.5;  ///< in one iteration
 /// A budget that is not the lowest is held so close to it that it takes over soon when it must: to
 /// what the lowest was on average, or a short dip of one would hold the others down for long.
 constexpr double headroom = 0.7, headroom_averaging = 1.0 / 64;
-/// Of a mean, misses at the least budget count as well: it stays the least for a while after them.
-/// Those of a quantile come in bursts that no budget would have spared.
-constexpr double mean_debt = 0.7;
+/// No rise while the statistic, over about so many of the latest iterations or first tokens, is
+/// above what is aimed at: misses at the least budget, which cannot fall, would be forgotten. Of an
+/// overload no more is remembered than of a statistic so many times its limit.
+constexpr double remembered_iterations = 16384, remembered_first_tokens = 2048;
+constexpr double remembered_share = 2, remembered_mean = 1.1;
 /// Slow, or samples of busy times would count for less.
 constexpr double averaging = 1.0 / 65536;
 /// A budget that nobody searched for is a guess: at first, a miss weighs so many times as much,
@@ -29,6 +31,11 @@ constexpr double averaging = 1.0 / 65536;
 constexpr double careful = 4, careful_iterations = 1000, careful_first_tokens = 50;
 
 double allowed_share(Statistic statistic) { return statistic == Statistic::p50 ? 0.5 : 0.01; }
+
+/// What a sample adds to the statistic: itself, or whether it lies above the limit.
+double felt_of(const Objective& objective, double limit_ms, double ms) {
+  return objective.statistic == Statistic::mean ? ms : (ms > limit_ms ? 1 : 0);
+}
 
 }  // namespace
 
@@ -49,7 +56,7 @@ BudgetControl::BudgetControl(const SloOptions& options) : objectives_(options.ob
 }
 
 std::optional<double> BudgetControl::budget_ms() const {
-  return log_budget_ ? std::optional(std::exp(std::max(*log_budget_, log_least_))) : std::nullopt;
+  return log_budget_ ? std::optional(std::exp(*log_budget_)) : std::nullopt;
 }
 
 BudgetSnapshot BudgetControl::budgets() const {
@@ -84,8 +91,11 @@ void BudgetControl::observe(const TokenTiming& timing) {
   const auto quantity = timing.first ? Quantity::ttft : Quantity::tbt;
   ++(timing.first ? iteration_firsts_ : iteration_gaps_);
   for (auto& steered : steered_)
-    if (steered.objective.quantity == quantity)
-      steered.pull += pull_of(steered, to_ms(timing.since_last));
+    if (steered.objective.quantity == quantity) {
+      const double ms = to_ms(timing.since_last);
+      steered.pull += pull_of(steered, ms);
+      steered.felt += felt_of(steered.objective, steered.limit_ms, ms);
+    }
 }
 
 void BudgetControl::iteration_ended(bool offline_work) {
@@ -95,10 +105,10 @@ void BudgetControl::iteration_ended(bool offline_work) {
   for (auto& steered : steered_) {
     double pull = offline_work ? steered.pull : std::min(steered.pull, 0.0);
     if (pull < 0 && guessed_) pull *= carefulness(steered.objective.quantity);
-    const double debt = steered.objective.statistic == Statistic::mean ? mean_debt : 0;
-    steered.log_budget = std::clamp(steered.log_budget + std::max(pull, -steepest_fall),
-                                    log_least_ - debt, log_most_);
-    steered.pull = 0;
+    if (remember(steered) && pull > 0) pull = 0;
+    steered.log_budget =
+        std::clamp(steered.log_budget + std::max(pull, -steepest_fall), log_least_, log_most_);
+    steered.pull = steered.felt = 0;
     lowest = std::min(lowest, steered.log_budget);
   }
   log_budget_ = lowest;
@@ -115,6 +125,24 @@ void BudgetControl::iteration_ended(bool offline_work) {
         std::max(averaging, 1 / iterations_) * (iteration_gaps_ - gaps_per_iteration_);
   }
   iteration_gaps_ = iteration_firsts_ = 0;
+}
+
+bool BudgetControl::remember(Steered& steered) const {
+  const auto& [quantity, statistic, relative, value] = steered.objective;
+  const bool about_ttft = quantity == Quantity::ttft, about_mean = statistic == Statistic::mean;
+  const double limit = about_mean ? steered.limit_ms : allowed_share(statistic);
+  if (const int samples = about_ttft ? iteration_firsts_ : iteration_gaps_; samples > 0) {
+    steered.told += 1;
+    const double weight =
+        1 / std::min(steered.told, about_ttft ? remembered_first_tokens : remembered_iterations);
+    steered.samples_average += weight * (samples - steered.samples_average);
+    const double most = (about_mean ? remembered_mean : remembered_share) * limit;
+    steered.felt_average =
+        std::min(most * steered.samples_average,
+                 steered.felt_average + weight * (steered.felt - steered.felt_average));
+  }
+  return steered.felt_average >
+         (about_mean ? aimed_mean : aimed_share) * limit * steered.samples_average;
 }
 
 void BudgetControl::steer_prompts() {

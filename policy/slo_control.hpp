@@ -41,10 +41,15 @@ class BudgetControl {
     double limit_ms = 0;
     double log_budget = 0;
     double lowest = 0;  ///< of all, on average over the samples of this one
-    double pull = 0;    ///< of the iteration's samples, on log_budget
+    double felt = 0;    ///< the iteration's samples above the limit; of a mean, their sum
+    double told = 0;    ///< iterations with samples
+    double felt_average = 0, samples_average = 0;  ///< of an iteration, lately
+    double pull = 0;                               ///< of the iteration's samples, on log_budget
   };
   [[nodiscard]] double pull_of(const Steered& steered, double ms) const;
   [[nodiscard]] double carefulness(Quantity quantity) const;
+  /// Whether the statistic lately is above what is aimed at, this iteration included.
+  [[nodiscard]] bool remember(Steered& steered) const;
   void steer_prompts();
 
   Objectives objectives_;
