@@ -63,14 +63,17 @@ std::string objective_lines(const SimulationReport& report) {
 /// The user's question in one sentence.
 std::string answer(const SimulationReport& report) {
   for (const PolicyRow& row : report.rows) {
-    if (!row.searched || row.trial.policy != "hygen") continue;
+    const bool adjusted = row.trial.controlled && !report.objectives.empty();
+    if ((!row.searched && !adjusted) || row.trial.policy != "hygen") continue;
     const Measured& m = *row.measured;
+    const std::size_t met = objectives_met(report, m), all = report.objectives.size();
+    const std::string missed = std::to_string(all - met) + " of " + std::to_string(all);
     if (!row.met)
       return "No budget meets the objectives: with the least, " + fixed(row.trial.budget_ms, 2) +
-             " ms, hygen still misses " +
-             std::to_string(report.objectives.size() - objectives_met(report, m)) + " of " +
-             std::to_string(report.objectives.size()) + ".\n";
-    return "Within the objectives hygen harvests " + whole(m.offline_tokens_per_s()) +
+             " ms, hygen still misses " + missed + ".\n";
+    const std::string where =
+        met == all ? "Within the objectives" : "Missing " + missed + " objectives,";
+    return where + " hygen harvests " + whole(m.offline_tokens_per_s()) +
            " offline tokens/s beside this traffic: " +
            percent(m.offline_tokens_per_s(), report.ceiling) + " of what the device does alone, " +
            fixed(m.total_tokens_per_s() / std::max(m.online_tokens_per_s(), 1.0), 2) +

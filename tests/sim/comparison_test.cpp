@@ -173,6 +173,13 @@ TEST_CASE(
   const auto adjusted = comparison.run({.policy = "hygen", .controlled = true});
   CHECK(comparison.met(options.objectives, *adjusted));
   CHECK(adjusted->offline_tokens_per_s() > 0.6 * found.measured->offline_tokens_per_s());
+
+  auto report = report_of(comparison, options.objectives);
+  report.rows = {{.trial = {.policy = "hygen", .controlled = true}, .measured = adjusted}};
+  CHECK_THAT(report_table(report), Catch::Contains("adjusted") &&
+                                       Catch::Contains("Within the objectives hygen harvests"));
+  report.baseline.tbt_ms_mean = report.baseline.tbt_ms_p99 = 1e-3;
+  CHECK_THAT(report_table(report), Catch::Contains("Missing 1 of "));
 }
 
 TEST_CASE("an objective that nothing meets is said to be missed") {
