@@ -80,6 +80,8 @@ void finish_front(Self self) {
   auto& state = self->state;
   auto samples = state.backend->collect(*state.jobs.front().plan);
   if (!samples) return fail(self, samples.error());
+  if (const auto warning = state.backend->take_warning())
+    spdlog::warn("device_warning what=\"{}\"", *warning);
   IterationReport report{.samples = std::move(*samples), .elapsed = since_start(self)};
   // The next plan starts before this one's report is looked at: that is what the second plan is
   // for. Its report cannot overtake, since both leave through this thread.

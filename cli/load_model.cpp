@@ -106,6 +106,8 @@ Result<std::unique_ptr<gpu::Backend>> open_host(const config::Config& config,
 }  // namespace
 
 Result<void> check_device(const config::Config& config) {
+  if (config.device != "host")
+    if (auto r = gpu::check_attention(config.cuda.attention); !r) return r;
   if (config.device != "cuda") return {};
   const auto devices = gpu::cuda_devices();
   if (!devices) return on_cuda(devices.error());
@@ -133,6 +135,7 @@ Result<std::unique_ptr<gpu::Backend>> open_device(const config::Config& config,
       "gpu_memory_fraction={}",
       config.cuda.device_index, limits.device_name, limits.kernels, limits.kv_blocks.value(),
       config.cuda.gpu_memory_fraction);
+  if (!limits.remark.empty()) spdlog::warn("device_remark what=\"{}\"", limits.remark);
   return backend;
 }
 

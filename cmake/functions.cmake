@@ -2,7 +2,7 @@
 function(tandem_sources target folder)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp ${CMAKE_SOURCE_DIR}/${folder}/host/*.cpp
        ${CMAKE_SOURCE_DIR}/${folder}/jinja/*.cpp ${CMAKE_SOURCE_DIR}/${folder}/answer/*.cpp
-       ${CMAKE_SOURCE_DIR}/${folder}/cuda/*.cpp)
+       ${CMAKE_SOURCE_DIR}/${folder}/cuda/*.cpp ${CMAKE_SOURCE_DIR}/${folder}/cuda/flashinfer/*.cpp)
   target_sources(${target} PRIVATE ${sources})
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})
 endfunction()

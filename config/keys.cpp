@@ -74,6 +74,11 @@ std::vector<Key> device_keys() {
       path("gemm_tuning_file", TANDEM_FIELD(cuda.gemm_tuning_file),
            "What gpu_check gemm-tune measured on this device and cuBLAS version. Empty: cuBLAS "
            "chooses its algorithms itself."),
+      one_of("attention", {"auto", "own", "flashinfer"}, TANDEM_FIELD(cuda.attention),
+             "Whose kernels compute attention of prompts on an NVIDIA device: Tandem's own, or "
+             "FlashInfer's where the program was built with it (scripts/deps.sh --flashinfer) and "
+             "it knows the model's heads. auto is own until both were measured on a device. Tokens "
+             "after the first are always computed by Tandem's own."),
       integer("threads", 0, 1024, TANDEM_FIELD(host.threads),
               "Threads of the host device. 0: one per core. Fewer leave room for neighbours."),
       one_of("kernels", {"auto", "amx_bf16", "avx512_bf16", "avx512", "avx2", "portable"},

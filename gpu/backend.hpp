@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/plan.hpp"
@@ -17,6 +18,7 @@ namespace tandem::gpu {
 struct DeviceLimits {
   std::string device_name;
   std::string kernels;  ///< which kernel set was chosen, e.g. "avx512_bf16"
+  std::string remark;   ///< what was asked for and is not done, and why; empty if nothing
   Blocks kv_blocks{0};
   Tokens max_iteration_tokens{0};   ///< rows of one plan
   std::uint32_t max_sequences = 0;  ///< slots
@@ -45,6 +47,8 @@ class Backend {
   /// Instead of the next segment: forget the plan. Bindings stay; samples of the plan before it
   /// stay the last ones.
   virtual void abort(const Plan& plan) = 0;
+  /// What went otherwise than asked for in the plans so far and did them no harm: told once.
+  virtual std::optional<std::string> take_warning() { return std::nullopt; }
 };
 
 }  // namespace tandem::gpu

@@ -27,6 +27,15 @@ cp build/release/tandem build/release/bench/gpu_check "$folder/bin/"
 cp -r examples/demo_model/model "$folder/examples/demo_model/"
 cp config/quickstart.yaml config/default.yaml LICENSE "$folder/"
 
+# What is compiled in from the headers of others keeps their licences.
+headers=build/flashinfer
+if [[ -f build/release/cuda/flashinfer_plan.o && -d $headers ]]; then
+  mkdir -p "$folder/licenses"
+  cp "$headers"/*.dist-info/licenses/LICENSE "$folder/licenses/FlashInfer"
+  sed '/\*\*\*\//q' "$headers/flashinfer/data/cutlass/include/cutlass/cutlass.h" \
+    >"$folder/licenses/CUTLASS"
+fi
+
 # What every Linux has, and what must fit the machine's own driver.
 stays='^(linux-vdso|ld-linux-x86-64|libc|libm|libpthread|libdl|librt|libcuda|libcudart|libcublas|libcublasLt)\.so'
 for program in "$folder"/bin/*; do

@@ -2,25 +2,27 @@
 # Installs what building and testing Tandem needs, and nothing that is there already. The only
 # installer: every other script calls this one. Knows Debian 12 and Ubuntu 24.04; elsewhere it names
 # what is missing. Packages of the distribution need root or sudo; the client libraries of the
-# end-to-end tests (--tests) stay inside build/clients.
+# end-to-end tests (--tests) stay inside build/clients, FlashInfer's headers in build/flashinfer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
   cat <<'TEXT'
-usage: scripts/deps.sh [--tests] [--fuzz] [--check]
+usage: scripts/deps.sh [--tests] [--fuzz] [--flashinfer] [--check]
   --tests   also the OpenAI client libraries, Hugging Face tokenizers and jinja2, from PyPI and
             npm, into build/clients
   --fuzz    also clang 14 with its sanitizers, for the fuzzers
+  --flashinfer  also the headers of FlashInfer's attention for NVIDIA devices, from PyPI (9 MB)
   --check   install nothing; say what is missing and exit 1
 TEXT
 }
 
-tests=0 fuzz=0 check=0
+tests=0 fuzz=0 flashinfer=0 check=0
 for argument in "$@"; do
   case $argument in
     --tests) tests=1 ;;
     --fuzz) fuzz=1 ;;
+    --flashinfer) flashinfer=1 ;;
     --check) check=1 ;;
     -h | --help) usage && exit 0 ;;
     *) echo "deps.sh: unknown argument '$argument'" >&2 && usage >&2 && exit 2 ;;
@@ -59,7 +61,7 @@ missing=()
 for entry in "${programs[@]}"; do
   command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
 done
-if ((tests)) && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+if ((tests || flashinfer)) && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
   missing+=(python3-venv)
 fi
 if [[ -n $boost ]]; then
@@ -114,6 +116,55 @@ if ((${#missing[@]})); then
   install_packages >"$log" 2>&1 || { tail -n 30 "$log" >&2 && fail "apt-get failed, see above"; }
 fi
 
+# make_folder FOLDER STAMP LACK COMMAND…: runs COMMAND unless FOLDER was made by the same line
+# before. LACK is said when that fails: how to go on without.
+make_folder() {
+  local folder=$1 stamp=$2 lack=$3 log
+  shift 3
+  [[ -f $folder/.stamp && $(<"$folder/.stamp") == "$stamp" ]] && return 0
+  ((check)) && fail "missing: $folder ($stamp)"
+  echo "installing into $folder: $stamp"
+  rm -rf "$folder" && mkdir -p "$folder"
+  log=$(mktemp)
+  if ! "$@" >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    fail "could not install $folder (see above); is the network there?
+  $lack"
+  fi
+  rm -f "$log"
+  echo "$stamp" >"$folder/.stamp"
+}
+
+# FlashInfer's headers and those of CUTLASS that they include, taken out of its wheel; none of its
+# Python, and none of its dependencies. This version compiles with the CUDA toolkit's own CCCL.
+flashinfer_version=0.6.8.post1
+flashinfer_sha256=818f9b8cc2fe66c42a1f6264be4841ac8821ada703685a02cfccb2b5124a710b
+make_flashinfer() {
+  local folder=build/flashinfer status=0
+  python3 -m venv "$folder/venv" &&
+    echo "flashinfer-python==$flashinfer_version --hash=sha256:$flashinfer_sha256" \
+      >"$folder/requirements.txt" &&
+    "$folder/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps \
+      --only-binary :all: --require-hashes --dest "$folder" -r "$folder/requirements.txt" &&
+    python3 - "$folder" <<'PYTHON' || status=1
+import pathlib, sys, zipfile
+folder = pathlib.Path(sys.argv[1])
+(wheel,) = folder.glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    wanted = ("flashinfer/data/include/", "flashinfer/data/cutlass/include/")
+    archive.extractall(folder, [name for name in archive.namelist()
+                                if name.startswith(wanted) or name.endswith("licenses/LICENSE")])
+wheel.unlink()
+PYTHON
+  rm -rf "$folder/venv" "$folder/requirements.txt"
+  return "$status"
+}
+if ((flashinfer)); then
+  make_folder build/flashinfer "flashinfer-python==$flashinfer_version" \
+    "Everything builds without it: attention is our own then." make_flashinfer
+fi
+
 ((tests)) || exit 0
 
 # The clients, unmodified, in folders of their own. A stamp holds what they were made from.
@@ -125,25 +176,6 @@ if command -v node >/dev/null && (($(node -p 'process.versions.node.split(".")[0
   node_packages+=(node@20)
 fi
 
-# make_client FOLDER STAMP COMMAND…: runs COMMAND unless FOLDER was made by the same line before.
-make_client() {
-  local folder=$1 stamp=$2 log
-  shift 2
-  [[ -f $folder/.stamp && $(<"$folder/.stamp") == "$stamp" ]] && return 0
-  ((check)) && fail "missing clients for the tests: $folder ($stamp)"
-  echo "installing into $folder: $stamp"
-  rm -rf "$folder" && mkdir -p "$folder"
-  log=$(mktemp)
-  if ! "$@" >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
-    rm -f "$log"
-    fail "could not install the clients of the end-to-end tests (see above); is the network there?
-  To run every other test: scripts/test.sh --no-clients"
-  fi
-  rm -f "$log"
-  echo "$stamp" >"$folder/.stamp"
-}
-
 make_python_client() {
   python3 -m venv "$clients/python" &&
     "$clients/python/bin/python" -m pip install --quiet --disable-pip-version-check \
@@ -152,5 +184,6 @@ make_python_client() {
 make_node_client() {
   npm install --prefix "$clients/node" --no-audit --no-fund --no-save "${node_packages[@]}"
 }
-make_client "$clients/python" "${python_packages[*]}" make_python_client
-make_client "$clients/node" "${node_packages[*]}" make_node_client
+lack="To run every other test: scripts/test.sh --no-clients"
+make_folder "$clients/python" "${python_packages[*]}" "$lack" make_python_client
+make_folder "$clients/node" "${node_packages[*]}" "$lack" make_node_client

@@ -26,6 +26,17 @@ std::vector<std::uint16_t> random_halves(std::mt19937& random, std::int64_t coun
   return values;
 }
 
+std::vector<AttentionKind> attention_kinds(const Lab& lab, std::int64_t head_dim) {
+  std::vector<AttentionKind> kinds{{"", std::nullopt}};
+  if (!lab.flashinfer || !flashinfer::has_kernel_for(head_dim)) return kinds;
+  kinds.push_back(
+      {"flashinfer_fa2 ", FlashInferChoice{.prefills = flashinfer::Kernel::fa2, .decodes = true}});
+  const auto& device = lab.driver->properties();
+  if (lab.flashinfer->run_fa3 && device.compute_major == 9 && device.compute_minor == 0)
+    kinds.push_back({"flashinfer_fa3 ", FlashInferChoice{.prefills = flashinfer::Kernel::fa3}});
+  return kinds;
+}
+
 AttentionCase::AttentionCase(const Lab& lab, std::int64_t kv_heads, std::int64_t group,
                              std::int64_t head_dim, const std::vector<AttentionPart>& parts,
                              std::mt19937& random) {
@@ -35,10 +46,10 @@ AttentionCase::AttentionCase(const Lab& lab, std::int64_t kv_heads, std::int64_t
   shape_.heads = kv_heads * group;
   shape_.head_dim = head_dim;
   shape_.stored_head_dim = round_up(head_dim, head_dim_multiple);
-  IterationCapacity capacity{
-      .sequences = static_cast<std::int64_t>(parts.size()),
-      .extra_items = extra_items_for(lab.driver->properties().multiprocessors, kv_heads),
-      .group = group};
+  auto& capacity = capacity_;
+  capacity = {.sequences = static_cast<std::int64_t>(parts.size()),
+              .extra_items = extra_items_for(lab.driver->properties().multiprocessors, kv_heads),
+              .group = group};
   std::int64_t num_blocks = 1;
   for (const auto& part : parts) {
     capacity.rows += part.tokens;
@@ -64,11 +75,11 @@ AttentionCase::AttentionCase(const Lab& lab, std::int64_t kv_heads, std::int64_t
   }
   strides_ = KvStrides(shape_, num_blocks);
   layout_ = std::make_unique<IterationLayout>(capacity);
-  std::vector<std::byte> input(static_cast<std::size_t>(layout_->bytes().value()));
-  const auto view = layout_->view(input.data());
+  input_here_.resize(static_cast<std::size_t>(layout_->bytes().value()));
+  const auto view = layout_->view(input_here_.data());
   IterationPacker packer(shape_, capacity, num_blocks);
-  packer.pack(plan_, {}, std::vector<SlotState>(parts.size()), 1, view);
-  header_ = *view.header;
+  packed_ = packer.pack(plan_, {}, std::vector<SlotState>(parts.size()), 1, view);
+  sizes_ = PassSizes::of(*view.header);
 
   // Padding of heads is zero, as the append leaves it.
   const auto clear_padding = [&](std::vector<std::uint16_t>& values) {
@@ -81,7 +92,7 @@ AttentionCase::AttentionCase(const Lab& lab, std::int64_t kv_heads, std::int64_t
   clear_padding(pool_);
   const auto partial_rows =
       static_cast<std::size_t>(2 * capacity.extra_items * kv_heads * prefill_tile_rows);
-  input_ = std::make_unique<DeviceArray<std::byte>>(lab, input);
+  input_ = std::make_unique<DeviceArray<std::byte>>(lab, input_here_);
   query_there_ = std::make_unique<DeviceArray<std::uint16_t>>(lab, query_);
   pool_there_ = std::make_unique<DeviceArray<std::uint16_t>>(lab, pool_);
   out_ = std::make_unique<DeviceArray<std::uint16_t>>(
@@ -91,52 +102,40 @@ AttentionCase::AttentionCase(const Lab& lab, std::int64_t kv_heads, std::int64_t
   partial_lse_ = std::make_unique<DeviceArray<float>>(lab, partial_rows);
 }
 
-void AttentionCase::run(const Lab& lab) const {
-  const auto view = layout_->view(input_->data());
-  const auto narrow = [](std::int64_t value) { return static_cast<std::int32_t>(value); };
-  AttendArgs args{.num_items = &view.header->decode_items,
-                  .items = view.decode_items,
-                  .sequences = view.sequences,
-                  .tables = view.tables,
-                  .query = query_there_->data(),
-                  .pool = pool_there_->data(),
-                  .out = out_->data(),
-                  .partial_out = partial_out_->data(),
-                  .partial_lse = partial_lse_->data(),
-                  .strides = strides_,
-                  .layer = 0,
-                  .heads = narrow(shape_.heads),
-                  .kv_heads = narrow(shape_.kv_heads),
-                  .head_dim = narrow(shape_.head_dim),
-                  .stored_head_dim = narrow(shape_.stored_head_dim),
-                  .scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim))};
-  MergeArgs merge{.num_items = &view.header->decode_merges,
-                  .items = view.decode_merges,
-                  .sequences = view.sequences,
-                  .partial_out = args.partial_out,
-                  .partial_lse = args.partial_lse,
-                  .out = args.out,
-                  .heads = args.heads,
-                  .kv_heads = args.kv_heads,
-                  .head_dim = args.head_dim,
-                  .tile_rows = narrow(decode_tile_rows)};
-  lab.kernels->attend_decode(args, header_.decode_items, lab.stream);
-  lab.kernels->merge(merge, header_.decode_merges, lab.stream);
-  args.num_items = &view.header->prefill_items;
-  args.items = view.prefill_items;
-  merge.num_items = &view.header->prefill_merges;
-  merge.items = view.prefill_merges;
-  merge.tile_rows = narrow(prefill_tile_rows);
-  lab.kernels->attend_prefill(args, header_.prefill_items, lab.stream);
-  lab.kernels->merge(merge, header_.prefill_merges, lab.stream);
+void AttentionCase::prepare(const Lab& lab, const AttentionKind& kind) {
+  const AttentionParts parts{.shape = shape_,
+                             .kernels = lab.kernels,
+                             .iteration = layout_->view(input_->data()),
+                             .query = query_there_->data(),
+                             .out = out_->data(),
+                             .pool = pool_there_->data(),
+                             .strides = strides_,
+                             .partial_out = partial_out_->data(),
+                             .partial_lse = partial_lse_->data()};
+  if (kind.flashinfer) {
+    auto memory = must(FlashInferMemory::make(*lab.driver, shape_, capacity_, *kind.flashinfer));
+    attention_ = std::make_unique<FlashInferAttention>(*lab.driver, *lab.flashinfer, parts,
+                                                       std::move(memory), *kind.flashinfer);
+  } else {
+    attention_ = std::make_unique<OwnAttention>(parts);
+  }
+  const auto out_bytes = Bytes(capacity_.rows * shape_.query_width() * 2);
+  must(lab.driver->fill(out_->data(), 0xFF, out_bytes, lab.stream));
+  must(attention_->plan(layout_->view(input_here_.data()), packed_, lab.stream));
+  if (const auto warning = attention_->take_warning())
+    stop(error(Errc::device_failed, *warning, "attention"));
 }
+
+void AttentionCase::run(const Lab& lab) { must(attention_->run(0, sizes_, lab.stream)); }
 
 double AttentionCase::worst() const {
   const auto ours = out_->read();
+  const auto view = layout_->view(const_cast<std::byte*>(input_here_.data()));
   double worst = 0;
-  std::int64_t row = 0;
-  for (const auto& slice : plan_.slices)
-    for (std::uint32_t t = 0; t < slice.num_tokens; ++t, ++row)
+  for (std::size_t s = 0; s < plan_.slices.size(); ++s) {
+    const auto& slice = plan_.slices[s];
+    for (std::uint32_t t = 0; t < slice.num_tokens; ++t) {
+      const std::int64_t row = view.sequences[s].first_row + t;
       for (std::int64_t head = 0; head < shape_.heads; ++head) {
         const auto expected = truth(row, head, slice.context + t, *slice.blocks);
         for (std::int64_t d = 0; d < shape_.head_dim; ++d) {
@@ -147,6 +146,8 @@ double AttentionCase::worst() const {
           if (!(difference <= worst)) worst = difference;
         }
       }
+    }
+  }
   return worst;
 }
 

@@ -102,11 +102,14 @@ void check_attention(const Lab& lab, Report& report) {
     for (const std::int64_t group : {1, 4, 7})
       for (std::size_t i = 0; i < shapes.size(); ++i) {
         AttentionCase one(lab, 2, group, head_dim, shapes[i], random);
-        one.run(lab);
-        const double worst = one.worst();
-        report.check("attention head_dim " + std::to_string(head_dim) + " group " +
-                         std::to_string(group) + " shape " + std::to_string(i),
-                     worst < 2e-2, text_of(worst));
+        for (const auto& kind : attention_kinds(lab, head_dim)) {
+          one.prepare(lab, kind);
+          one.run(lab);
+          const double worst = one.worst();
+          report.check("attention " + kind.name + "head_dim " + std::to_string(head_dim) +
+                           " group " + std::to_string(group) + " shape " + std::to_string(i),
+                       worst < 2e-2, text_of(worst));
+        }
       }
 }
 

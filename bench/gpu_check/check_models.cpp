@@ -51,8 +51,9 @@ model::ModelConfig config_of(const TinyModel& tiny) {
   return config;
 }
 
-gpu::CudaOptions tiny_options() {
+gpu::CudaOptions tiny_options(const std::string& attention) {
   gpu::CudaOptions options;
+  options.attention = attention;
   options.gpu_memory_fraction = 0.9;
   options.max_iteration_tokens = Tokens(128);
   options.max_sequences = 16;
@@ -81,10 +82,13 @@ void compare(const Sample& sample, const std::vector<float>& logits, std::size_t
       std::max(comparison.worst_tie, static_cast<double>(top - row[sample.token]));
 }
 
-void check_model(const Lab& lab, const TinyModel& tiny, Report& report) {
+/// `attention` as in CudaOptions.
+void check_model(const Lab& lab, const TinyModel& tiny, const std::string& attention,
+                 Report& report) {
+  const auto prefix = attention == "own" ? std::string() : attention + " ";
   const auto config = config_of(tiny);
   const auto weights = model::dummy_weights(config, model::Dtype::bf16, 7);
-  ModelRunner runner(lab, *weights, tiny_options());
+  ModelRunner runner(lab, *weights, tiny_options(attention));
   const auto vocab = static_cast<std::size_t>(config.vocab_size);
   const auto prompt = some_tokens(40, config.vocab_size, 1);
   const SamplingParams greedy{.temperature = 0, .logprobs = 20U};
@@ -106,8 +110,7 @@ void check_model(const Lab& lab, const TinyModel& tiny, Report& report) {
       logits = reference.forward(std::vector{drawn.back()});
       samples = runner.decode();
     }
-    const std::string name =
-        std::string(tiny.name) + (company == 0 ? " alone" : " in company of 5");
+    const std::string name = prefix + tiny.name + (company == 0 ? " alone" : " in company of 5");
     char text[96];
     std::snprintf(text, sizeof text, "largest difference %.3g of a logprob",
                   comparison.worst_logprob);
@@ -120,7 +123,7 @@ void check_model(const Lab& lab, const TinyModel& tiny, Report& report) {
     }
     const auto same =
         std::mismatch(alone.begin(), alone.end(), drawn.begin()).first - alone.begin();
-    report.note("model " + std::string(tiny.name) + ": tokens equal to those alone",
+    report.note("model " + prefix + tiny.name + ": tokens equal to those alone",
                 std::to_string(same) + " of " + std::to_string(steps) +
                     " before the first that differs; products of other buckets round otherwise");
   }
@@ -143,7 +146,11 @@ std::vector<std::vector<TokenId>> one_chunk(const ModelSize& size, std::int64_t 
 }  // namespace
 
 void check_models(const Lab& lab, Report& report) {
-  for (const auto& tiny : tiny_models) check_model(lab, tiny, report);
+  for (const auto& tiny : tiny_models) {
+    check_model(lab, tiny, "own", report);
+    if (lab.flashinfer && gpu::cuda::flashinfer::has_kernel_for(tiny.head_dim))
+      check_model(lab, tiny, "flashinfer", report);
+  }
 }
 
 void measure_decode(ModelRunner& runner, const ModelSize& size, Report& report) {

@@ -41,6 +41,7 @@ struct Lab {
   const gpu::cuda::KernelTable* kernels = nullptr;
   gpu::cuda::Gemm* gemm = nullptr;
   gpu::cuda::Stream stream = nullptr;
+  const gpu::cuda::flashinfer::Functions* flashinfer = nullptr;  ///< none: not built in
   std::function<Result<std::unique_ptr<gpu::Backend>>(const model::Weights&,
                                                       const gpu::CudaOptions&)>
       make_backend;

@@ -1,5 +1,6 @@
 // gpu_check: what can be said of the CUDA backend only on a GPU. Needs no Boost library and no CAF.
-//   usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--small] COMMAND…
+//   usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] [--small]
+//                    COMMAND…
 //   commands: correctness attention gemm-tune graph copy preempt decode prefill all
 // Prints a table and `N passed, N failed`; exits 0 if nothing failed, 1 if something did, 2 without
 // a device or with a wrong command line.
@@ -20,16 +21,19 @@ namespace {
 constexpr const char* commands[] = {"correctness", "attention", "gemm-tune", "graph", "copy",
                                     "preempt",     "decode",    "prefill",   "all"};
 constexpr const char* usage =
-    "usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--small] COMMAND…\n"
+    "usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] [--small] "
+    "COMMAND…\n"
     "commands: correctness attention gemm-tune graph copy preempt decode prefill all\n"
     "  --device N     which NVIDIA device (default 0)\n"
     "  --json FILE    also write what was found as JSON\n"
     "  --tuning FILE  where gemm-tune writes its choices (default gemm_tuning.txt)\n"
+    "  --attention NAME  of the large model: own (default) or flashinfer, where it is built in;\n"
+    "                 the attention commands take all there are\n"
     "  --small        measure a model of 0.5 instead of 8 billion parameters\n";
 
 struct Arguments {
   std::uint32_t device = 0;
-  std::string json, tuning = "gemm_tuning.txt";
+  std::string json, tuning = "gemm_tuning.txt", attention = "own";
   bool small = false;
   std::vector<std::string> commands;
 
@@ -44,10 +48,12 @@ bool parse(int count, char** values, Arguments& arguments) {
     const std::string word = values[i];
     if (word == "--small") {
       arguments.small = true;
-    } else if (word == "--device" || word == "--json" || word == "--tuning") {
+    } else if (word == "--device" || word == "--json" || word == "--tuning" ||
+               word == "--attention") {
       if (++i == count) return false;
       if (word == "--json") arguments.json = values[i];
       if (word == "--tuning") arguments.tuning = values[i];
+      if (word == "--attention") arguments.attention = values[i];
       if (word != "--device") continue;
       char* end = nullptr;
       const auto device = std::strtoul(values[i], &end, 10);
@@ -170,6 +176,7 @@ void measure_model(const Arguments& arguments, const Lab& lab, const ModelSize& 
   if (std::none_of(std::begin(all), std::end(all), wanted)) return;
   gpu::CudaOptions options;
   options.max_iteration_tokens = Tokens(8192);
+  options.attention = arguments.attention;
   ModelRunner runner(lab, *model::dummy_weights(size.config, model::Dtype::bf16, 1), options);
   for (const auto& one : all)
     if (wanted(one)) one.measure(runner, size, report);
@@ -201,6 +208,10 @@ int run_program(int count, char** values) {
     std::fputs(usage, stderr);
     return 2;
   }
+  if (auto r = gpu::check_attention(arguments.attention); !r) {
+    std::fprintf(stderr, "gpu_check: %s\n", r.error().message.c_str());
+    return 2;
+  }
   auto driver = gpu::cuda::open_driver(arguments.device);
   if (!driver) return no_device(driver.error());
   if (auto r = (*driver)->make_current(); !r) return no_device(r.error());
@@ -214,12 +225,14 @@ int run_program(int count, char** values) {
   Lab lab{.driver = driver->get(),
           .kernels = &gpu::cuda::device_kernels(),
           .gemm = gemm->get(),
-          .stream = stream.get()};
+          .stream = stream.get(),
+          .flashinfer = gpu::cuda::flashinfer::built_in()};
   lab.make_backend = [&](const model::Weights& weights, const gpu::CudaOptions& options) {
     auto chosen = options;
     chosen.device_index = arguments.device;
     return gpu::make_cuda_backend(weights, chosen);
   };
+  report.note("attention", lab.flashinfer ? "our own kernels and FlashInfer's" : "our own kernels");
   report.note("device", (*driver)->properties().name + ", " + (*gemm)->name());
   run(arguments, lab, **gemm, report);
   std::fputs(report.table().c_str(), stdout);

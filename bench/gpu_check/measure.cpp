@@ -23,11 +23,15 @@ void measure_attention(const Lab& lab, Report& report) {
                                   {"prefill 2048 after 0", {1, {0, sized(2048)}}},
                                   {"prefill 2048 after 8192", {1, {sized(8192), sized(2048)}}}};
   for (const auto& shape : shapes) {
-    const AttentionCase one(lab, 8, 4, 128, shape.parts, random);
-    const double seconds = seconds_of(lab, lab.scale < 1 ? 1 : 20, [&] { one.run(lab); });
-    report.figure("attention " + shape.name, seconds * 1e6, "us a layer");
-    report.figure("attention " + shape.name, one.key_bytes() / seconds / 1e9, "GB/s of keys");
-    report.figure("attention " + shape.name, one.operations() / seconds / 1e12, "TFLOP/s");
+    AttentionCase one(lab, 8, 4, 128, shape.parts, random);
+    for (const auto& kind : attention_kinds(lab, 128)) {
+      one.prepare(lab, kind);
+      const double seconds = seconds_of(lab, lab.scale < 1 ? 1 : 20, [&] { one.run(lab); });
+      const auto name = "attention " + kind.name + shape.name;
+      report.figure(name, seconds * 1e6, "us a layer");
+      report.figure(name, one.key_bytes() / seconds / 1e9, "GB/s of keys");
+      report.figure(name, one.operations() / seconds / 1e12, "TFLOP/s");
+    }
   }
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cmath>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -12,12 +11,15 @@
 #include <vector>
 
 #include "core/check.hpp"
+#include "gpu/cuda/attention_trial.hpp"
 #include "gpu/cuda/buckets.hpp"
 #include "gpu/cuda/device_forward.hpp"
 #include "gpu/cuda/device_model.hpp"
+#include "gpu/cuda/flashinfer/flashinfer_attention.hpp"
 #include "gpu/cuda/iteration.hpp"
 #include "gpu/cuda/memory_plan.hpp"
 #include "gpu/cuda/resources.hpp"
+#include "gpu/cuda/start_checks.hpp"
 
 namespace tandem::gpu::cuda {
 namespace {
@@ -34,6 +36,7 @@ struct Resources {
   DeviceBuffer workspace, pool;
   std::array<MappedBuffer, num_stagings> staging;
   MappedBuffer outputs;
+  std::unique_ptr<Attention> attention;
   std::map<std::int64_t, OwnedGraph> graphs;  ///< by bucket
 };
 
@@ -125,6 +128,10 @@ class CudaBackend final : public Backend {
     running_.reset();
   }
 
+  std::optional<std::string> take_warning() override {
+    return resources_.attention->take_warning();
+  }
+
  private:
   [[nodiscard]] bool replays_graph(const Plan& plan) const {
     if (resources_.graphs.empty()) return false;
@@ -160,6 +167,7 @@ class CudaBackend final : public Backend {
     auto queued = driver_.make_current();
     if (queued) queued = copy_iteration();
     if (queued) queued = bind_counts(plan);
+    if (queued) queued = resources_.attention->plan(view, *packed_, stream_);
     if (!queued) failed_ = queued.error();
   }
 
@@ -261,60 +269,6 @@ class CudaBackend final : public Backend {
 
 // ---- start -------------------------------------------------------------------------------------
 
-Error refused(std::string key, std::string what) {
-  return error(Errc::invalid_value, key + " " + std::move(what), key);
-}
-
-Result<void> check_ranges(const CudaOptions& options, const model::ModelConfig& config) {
-  const auto in_range = [](const char* key, std::int64_t value, std::int64_t least,
-                           std::int64_t most) -> Result<void> {
-    if (value >= least && value <= most) return {};
-    return refused(key, "is " + std::to_string(value) + "; allowed are " + std::to_string(least) +
-                            " to " + std::to_string(most));
-  };
-  if (auto r = in_range("max_iteration_tokens", options.max_iteration_tokens.value(), 1, 1 << 20);
-      !r)
-    return r;
-  if (auto r = in_range("max_sequences", options.max_sequences, 1, 1 << 16); !r) return r;
-  if (auto r = in_range("layers_per_segment", options.layers_per_segment, 1, 1 << 16); !r) return r;
-  if (!options.max_context.is_zero())
-    if (auto r = in_range("max_context", options.max_context.value(), 1, config.max_position); !r)
-      return r;
-  if (!(options.gpu_memory_fraction > 0 && options.gpu_memory_fraction <= 1))
-    return refused("gpu_memory_fraction", "must be above 0 and at most 1");
-  if (config.head_dim % 2 != 0 || config.head_dim > max_head_dim)
-    return error(Errc::unsupported,
-                 "head_dim is " + std::to_string(config.head_dim) +
-                     "; CUDA devices take even ones up to " + std::to_string(max_head_dim),
-                 "head_dim");
-  return {};
-}
-
-Result<void> check_device(const DeviceProperties& device) {
-  if (device.compute_major >= 8) return {};
-  return error(Errc::unsupported,
-               device.name + " has compute capability " + std::to_string(device.compute_major) +
-                   "." + std::to_string(device.compute_minor) +
-                   "; the kernels need 8.0 or newer (A100, RTX 30 and later)",
-               "device");
-}
-
-/// Cosines and sines of every position, as the host computes them.
-std::vector<float> angle_table(const model::ModelConfig& config, std::int64_t context) {
-  const auto frequencies = config.rope_inverse_frequencies();
-  const auto half = frequencies.size();
-  std::vector<float> angles(static_cast<std::size_t>(context) * 2 * half);
-  for (std::int64_t position = 0; position < context; ++position) {
-    auto* row = angles.data() + static_cast<std::size_t>(position) * 2 * half;
-    for (std::size_t i = 0; i < half; ++i) {
-      const auto angle = static_cast<double>(static_cast<float>(position) * frequencies[i]);
-      row[i] = static_cast<float>(std::cos(angle));
-      row[half + i] = static_cast<float>(std::sin(angle));
-    }
-  }
-  return angles;
-}
-
 /// Puts a backend together, one resource after another.
 class Builder {
  public:
@@ -334,8 +288,10 @@ class Builder {
   }
 
   Result<std::unique_ptr<Backend>> build() {
-    for (const auto step : {&Builder::make_memory, &Builder::upload_angles, &Builder::make_pool,
-                            &Builder::prepare_forward, &Builder::capture_graphs})
+    for (const auto step :
+         {&Builder::make_memory, &Builder::upload_angles, &Builder::choose_attention,
+          &Builder::make_pool, &Builder::make_attention, &Builder::prepare_forward,
+          &Builder::capture_graphs})
       if (auto r = (this->*step)(); !r) return r.error();
     auto limits = limits_of();
     return std::unique_ptr<Backend>(
@@ -352,7 +308,8 @@ class Builder {
     auto made_stream = make_stream(driver(), StreamPriority::normal);
     if (!made_stream) return made_stream.error();
     made_.stream = std::move(*made_stream);
-    if (auto r = check_room(); !r) return r;
+    const auto weights = DeviceModel::bytes_of(weights_);
+    if (auto r = check_room(driver(), weights, plan_.bytes(), capacity_); !r) return r;
     auto model = DeviceModel::upload(driver(), stream(), weights_);
     if (!model) return model.error();
     made_.model = std::make_shared<const DeviceModel>(std::move(*model));
@@ -374,21 +331,6 @@ class Builder {
     return {};
   }
 
-  /// Better to say what is too large than to report that the driver gave no memory.
-  Result<void> check_room() {
-    const auto memory = driver().memory();
-    if (!memory) return memory.error();
-    const auto weights = DeviceModel::bytes_of(weights_).value();
-    if (weights + plan_.bytes().value() <= memory->free.value()) return {};
-    return error(Errc::invalid_value,
-                 driver().properties().name + " has " + std::to_string(memory->free.value()) +
-                     " bytes free; weights take " + std::to_string(weights) +
-                     " and workspaces for max_iteration_tokens " + std::to_string(capacity_.rows) +
-                     " and max_sequences " + std::to_string(capacity_.sequences) + " take " +
-                     std::to_string(plan_.bytes().value()),
-                 "max_iteration_tokens");
-  }
-
   Result<void> upload_angles() {
     const auto angles = angle_table(weights_.config, capacity_.context);
     if (auto r =
@@ -396,11 +338,7 @@ class Builder {
                                     Bytes(static_cast<std::int64_t>(angles.size() * 4)), stream());
         !r)
       return r;
-    // A header without rows, for the passes that are only made to be captured.
-    if (auto r = driver().fill(workspace_.iteration, 0, Bytes(sizeof(IterationHeader)), stream());
-        !r)
-      return r;
-    return driver().synchronize(stream());
+    return clear_header();
   }
 
   Result<void> make_pool() {
@@ -417,11 +355,67 @@ class Builder {
     return {};
   }
 
+  /// Before the pool, which takes what is left.
+  Result<void> choose_attention() {
+    if (options_.attention != "flashinfer") return {};
+    const auto& device = driver().properties();
+    // The block stride does not depend on how many blocks there will be.
+    if (auto reason = flashinfer::refusal(shape_, capacity_, KvStrides(shape_, 1), device)) {
+      remark_ = "attention: flashinfer was asked for: " + *reason;
+      return {};
+    }
+    flashinfer_ = FlashInferChoice::best(*made_.parts.flashinfer, shape_, capacity_, device);
+    auto memory = FlashInferMemory::make(driver(), shape_, capacity_, *flashinfer_);
+    if (!memory) return memory.error();
+    flashinfer_memory_ = std::move(*memory);
+    return {};
+  }
+
+  Result<void> make_attention() {
+    const AttentionParts parts{.shape = shape_,
+                               .kernels = made_.parts.kernels,
+                               .iteration = IterationLayout(capacity_).view(workspace_.iteration),
+                               .query = workspace_.query,
+                               .out = workspace_.attended,
+                               .pool = reinterpret_cast<std::uint16_t*>(made_.pool.data()),
+                               .strides = KvStrides(shape_, blocks_.value()),
+                               .partial_out = workspace_.partial_out,
+                               .partial_lse = workspace_.partial_lse};
+    made_.attention = std::make_unique<OwnAttention>(parts);
+    if (!flashinfer_) return {};
+    auto chosen = std::make_unique<FlashInferAttention>(
+        driver(), *made_.parts.flashinfer, parts, std::move(*flashinfer_memory_), *flashinfer_);
+    const auto works = try_attention(*chosen, {.driver = driver(),
+                                               .shape = shape_,
+                                               .capacity = capacity_,
+                                               .num_blocks = blocks_.value(),
+                                               .host = made_.staging.front().host(),
+                                               .device = workspace_.iteration,
+                                               .stream = stream()});
+    if (works) {
+      made_.attention = std::move(chosen);
+    } else {
+      if (driver().lost()) return works;
+      static_cast<void>(driver().launch_errors());  // what it left behind is told of here
+      remark_ = "attention: flashinfer was asked for: " + works.error().message;
+    }
+    return clear_header();
+  }
+
+  /// For the passes that are only made to be captured.
+  Result<void> clear_header() {
+    if (auto r = driver().fill(workspace_.iteration, 0, Bytes(sizeof(IterationHeader)), stream());
+        !r)
+      return r;
+    return driver().synchronize(stream());
+  }
+
   Result<void> prepare_forward() {
     made_.parts.gemm->set_workspace(workspace_.gemm, Bytes(gemm_workspace_bytes));
     PassParts pass{.model = made_.model,
                    .kernels = made_.parts.kernels,
                    .gemm = made_.parts.gemm.get(),
+                   .attention = made_.attention.get(),
                    .workspace = workspace_,
                    .iteration = IterationLayout(capacity_).view(workspace_.iteration),
                    .outputs = reinterpret_cast<SampleOutput*>(made_.outputs.device()),
@@ -463,7 +457,8 @@ class Builder {
   [[nodiscard]] DeviceLimits limits_of() {
     const auto context = std::min(capacity_.context, blocks_.value() * kv_block_tokens);
     return {.device_name = driver().properties().name,
-            .kernels = "paged_mma+" + made_.parts.gemm->name() + " bfloat16",
+            .kernels = made_.attention->name() + "+" + made_.parts.gemm->name() + " bfloat16",
+            .remark = remark_,
             .kv_blocks = blocks_,
             .max_iteration_tokens = options_.max_iteration_tokens,
             .max_sequences = options_.max_sequences,
@@ -481,6 +476,9 @@ class Builder {
   Resources made_;
   Workspace workspace_;
   Blocks blocks_{0};
+  std::optional<FlashInferChoice> flashinfer_;
+  std::optional<FlashInferMemory> flashinfer_memory_;
+  std::string remark_;
   std::optional<DeviceForward> forward_;
 };
 
@@ -489,6 +487,7 @@ class Builder {
 Result<std::unique_ptr<Backend>> make_backend(BackendParts parts, const model::Weights& weights,
                                               const CudaOptions& options) {
   if (auto r = check_ranges(options, weights.config); !r) return r.error();
+  if (auto r = check_attention(options.attention, parts.flashinfer); !r) return r.error();
   if (auto r = check_device(parts.driver->properties()); !r) return r.error();
   return Builder(std::move(parts), weights, options).build();
 }

@@ -9,10 +9,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "core/result.hpp"
 #include "gpu/backend.hpp"
 #include "gpu/cuda/driver.hpp"
+#include "gpu/cuda/flashinfer/functions.hpp"
 #include "gpu/cuda/gemm.hpp"
 #include "gpu/cuda/kernels/kernels.hpp"
 #include "model/weights.hpp"
@@ -24,6 +26,9 @@ struct CudaOptions {
   /// Of the device's memory: weights, workspaces and KV blocks together.
   double gpu_memory_fraction = 0.9;
   std::filesystem::path gemm_tuning_file;  ///< empty: the library's own choice
+  /// auto | own | flashinfer: whose kernels prefill rows take. auto is own until both were measured
+  /// on a device; decode rows are always our own kernel's.
+  std::string attention = "auto";
   Tokens max_iteration_tokens{2048};
   std::uint32_t max_sequences = 256;
   Tokens max_context{0};  ///< 0: the model's; in any case no more than the pool holds
@@ -38,6 +43,7 @@ struct BackendParts {
   std::unique_ptr<Driver> driver;
   const KernelTable* kernels = nullptr;
   std::unique_ptr<Gemm> gemm;
+  const flashinfer::Functions* flashinfer = nullptr;  ///< none: not built in
 };
 
 /// Uploads the weights, divides the memory, prepares products and captures graphs. Errors name the
@@ -46,6 +52,9 @@ Result<std::unique_ptr<Backend>> make_backend(BackendParts parts, const model::W
                                               const CudaOptions& options);
 
 }  // namespace cuda
+
+/// Whether this program has what `attention` asks for; needs no device. The error names what to do.
+Result<void> check_attention(const std::string& attention);
 
 /// On a device of this machine. Fails by the name of what is missing: the toolkit when this program
 /// was built, a driver, a device, cuBLAS.

@@ -2,7 +2,6 @@
 #include "gpu/cuda/device_forward.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "gpu/cuda/buckets.hpp"
 
@@ -12,23 +11,6 @@ namespace {
 std::int32_t narrow(std::int64_t value) { return static_cast<std::int32_t>(value); }
 
 }  // namespace
-
-PassSizes PassSizes::of(const IterationHeader& header) {
-  return {.rows = bucket_of(header.rows),
-          .sampled = header.sampled,
-          .decode_items = header.decode_items,
-          .decode_merges = header.decode_merges,
-          .prefill_items = header.prefill_items,
-          .prefill_merges = header.prefill_merges};
-}
-
-PassSizes PassSizes::of_decodes(std::int64_t bucket, const IterationCapacity& capacity) {
-  return {
-      .rows = bucket,
-      .sampled = bucket,
-      .decode_items = bucket * tiles_of(1, capacity.group, decode_tile_rows) + capacity.extra_items,
-      .decode_merges = capacity.extra_items};
-}
 
 DeviceForward::Product DeviceForward::qkv(std::int64_t rows) const {
   return {{rows, shape_.qkv_width(), shape_.hidden, GemmOutput::bf16}, shape_.qkv_width()};
@@ -112,7 +94,7 @@ Result<void> DeviceForward::run_layers(std::int64_t first, std::int64_t end, con
     if (auto r = multiply(qkv(sizes.rows), space.normed, layer.qkv, space.qkv, stream); !r)
       return r;
     parts_.kernels->rotate(rotate_args(index), sizes.rows, stream);
-    attend(index, sizes, stream);
+    if (auto r = parts_.attention->run(index, sizes, stream); !r) return r;
     if (auto r =
             multiply(attention_out(sizes.rows), space.attended, layer.out, space.residual, stream);
         !r)
@@ -130,47 +112,6 @@ Result<void> DeviceForward::run_layers(std::int64_t first, std::int64_t end, con
       return r;
   }
   return {};
-}
-
-void DeviceForward::attend(std::int64_t layer, const PassSizes& sizes, Stream stream) const {
-  const auto& space = parts_.workspace;
-  const auto& input = parts_.iteration;
-  AttendArgs args{.num_items = &input.header->decode_items,
-                  .items = input.decode_items,
-                  .sequences = input.sequences,
-                  .tables = input.tables,
-                  .query = space.query,
-                  .pool = parts_.pool,
-                  .out = space.attended,
-                  .partial_out = space.partial_out,
-                  .partial_lse = space.partial_lse,
-                  .strides = parts_.strides,
-                  .layer = narrow(layer),
-                  .heads = narrow(shape_.heads),
-                  .kv_heads = narrow(shape_.kv_heads),
-                  .head_dim = narrow(shape_.head_dim),
-                  .stored_head_dim = narrow(shape_.stored_head_dim),
-                  .scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim))};
-  MergeArgs merge{.num_items = &input.header->decode_merges,
-                  .items = input.decode_merges,
-                  .sequences = input.sequences,
-                  .partial_out = space.partial_out,
-                  .partial_lse = space.partial_lse,
-                  .out = space.attended,
-                  .heads = args.heads,
-                  .kv_heads = args.kv_heads,
-                  .head_dim = args.head_dim,
-                  .tile_rows = narrow(decode_tile_rows)};
-  // The two share the room for partial results, one after the other. Empty grids are not launched.
-  parts_.kernels->attend_decode(args, sizes.decode_items, stream);
-  parts_.kernels->merge(merge, sizes.decode_merges, stream);
-  args.num_items = &input.header->prefill_items;
-  args.items = input.prefill_items;
-  merge.num_items = &input.header->prefill_merges;
-  merge.items = input.prefill_merges;
-  merge.tile_rows = narrow(prefill_tile_rows);
-  parts_.kernels->attend_prefill(args, sizes.prefill_items, stream);
-  parts_.kernels->merge(merge, sizes.prefill_merges, stream);
 }
 
 Result<void> DeviceForward::sample(const PassSizes& sizes, Stream stream) const {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/result.hpp"
+#include "gpu/cuda/attention.hpp"
 #include "gpu/cuda/device_model.hpp"
 #include "gpu/cuda/gemm.hpp"
 #include "gpu/cuda/iteration.hpp"
@@ -15,22 +16,11 @@
 
 namespace tandem::gpu::cuda {
 
-struct PassSizes {
-  std::int64_t rows = 0;  ///< a bucket
-  std::int64_t sampled = 0;
-  std::int64_t decode_items = 0, decode_merges = 0;
-  std::int64_t prefill_items = 0, prefill_merges = 0;
-
-  /// Of one iteration.
-  static PassSizes of(const IterationHeader& header);
-  /// Of every decode iteration of up to `bucket` sequences.
-  static PassSizes of_decodes(std::int64_t bucket, const IterationCapacity& capacity);
-};
-
 struct PassParts {
   std::shared_ptr<const DeviceModel> model;
   const KernelTable* kernels = nullptr;
   Gemm* gemm = nullptr;
+  Attention* attention = nullptr;
   Workspace workspace;
   IterationView iteration;  ///< on the device
   SampleOutput* outputs = nullptr;
@@ -66,7 +56,6 @@ class DeviceForward {
   [[nodiscard]] Product head(std::int64_t rows) const;
   Result<void> multiply(const Product& product, const std::uint16_t* a,
                         const std::uint16_t* weights, void* out, Stream stream) const;
-  void attend(std::int64_t layer, const PassSizes& sizes, Stream stream) const;
   void normalise(const float* weight, const PassSizes& sizes, Stream stream) const;
   [[nodiscard]] RotateArgs rotate_args(std::int64_t layer) const;
 

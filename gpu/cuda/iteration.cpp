@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.hpp"
+#include "gpu/cuda/buckets.hpp"
 
 namespace tandem::gpu::cuda {
 namespace {
@@ -131,6 +132,25 @@ std::vector<SeenEntry> seen_entries(SlotId slot, const SamplingParams& params,
   return entries;
 }
 
+// ---- sizes -------------------------------------------------------------------------------------
+
+PassSizes PassSizes::of(const IterationHeader& header) {
+  return {.rows = bucket_of(header.rows),
+          .sampled = header.sampled,
+          .decode_items = header.decode_items,
+          .decode_merges = header.decode_merges,
+          .prefill_items = header.prefill_items,
+          .prefill_merges = header.prefill_merges};
+}
+
+PassSizes PassSizes::of_decodes(std::int64_t bucket, const IterationCapacity& capacity) {
+  return {
+      .rows = bucket,
+      .sampled = bucket,
+      .decode_items = bucket * tiles_of(1, capacity.group, decode_tile_rows) + capacity.extra_items,
+      .decode_merges = capacity.extra_items};
+}
+
 // ---- packing -----------------------------------------------------------------------------------
 
 IterationPacker::IterationPacker(const ModelShape& shape, const IterationCapacity& capacity,
@@ -138,8 +158,8 @@ IterationPacker::IterationPacker(const ModelShape& shape, const IterationCapacit
     : shape_(shape), capacity_(capacity), num_blocks_(num_blocks) {
   slot_used_.resize(static_cast<std::size_t>(capacity.sequences));
   packed_.sampled_slices.reserve(slot_used_.size());
-  decodes_.reserve(slot_used_.size());
-  prefills_.reserve(slot_used_.size());
+  packed_.decodes.reserve(slot_used_.size());
+  packed_.prefills.reserve(slot_used_.size());
   decode_.reserve(capacity.decode_items(), 0);
   prefill_.reserve(capacity.prefill_items(), 0);
 }
@@ -152,24 +172,21 @@ const PackedIteration& IterationPacker::pack(const Plan& plan, std::span<const T
                "more slices than slots");
   packed_.rows = packed_.sampled = packed_.table_entries = packed_.biases = 0;
   packed_.sampled_slices.clear();
-  decodes_.clear();
-  prefills_.clear();
+  packed_.decodes.clear();
+  packed_.prefills.clear();
   std::fill(slot_used_.begin(), slot_used_.end(), std::uint8_t{0});
   for (std::uint32_t i = 0; i < plan.slices.size(); ++i) {
     const auto& slice = plan.slices[i];
     TANDEM_CHECK(raw(slice.slot) < slot_used_.size(), "a slice beyond the slots");
     TANDEM_CHECK(slot_used_[raw(slice.slot)]++ == 0, "a slot that has two slices");
-    (slice.num_tokens == 1 ? decodes_ : prefills_).push_back(static_cast<std::int32_t>(i));
-    out.sequences[i] = {.first_row = static_cast<std::int32_t>(packed_.rows),
-                        .num_tokens = static_cast<std::int32_t>(slice.num_tokens),
-                        .context = static_cast<std::int32_t>(slice.context),
-                        .table = static_cast<std::int32_t>(packed_.table_entries)};
-    add_slice(plan, slice, last_tokens, out);
-    if (!slice.samples) continue;
-    add_sample(slice, slots[raw(slice.slot)], out);
-    packed_.sampled_slices.push_back(i);
+    (slice.num_tokens == 1 ? packed_.decodes : packed_.prefills)
+        .push_back(static_cast<std::int32_t>(i));
   }
-  packed_.decode_only = prefills_.empty();
+  for (const auto index : packed_.decodes) add_slice(plan, index, last_tokens, out);
+  for (const auto index : packed_.prefills) add_slice(plan, index, last_tokens, out);
+  for (std::uint32_t i = 0; i < plan.slices.size(); ++i)
+    if (plan.slices[i].samples) add_sample(plan, i, slots[raw(plan.slices[i].slot)], out);
+  packed_.decode_only = packed_.prefills.empty();
   plan_attention_of(static_cast<std::uint32_t>(plan.slices.size()), out);
   *out.header = {.rows = static_cast<std::uint32_t>(packed_.rows),
                  .sampled = static_cast<std::uint32_t>(packed_.sampled),
@@ -181,8 +198,13 @@ const PackedIteration& IterationPacker::pack(const Plan& plan, std::span<const T
   return packed_;
 }
 
-void IterationPacker::add_slice(const Plan& plan, const Slice& slice,
+void IterationPacker::add_slice(const Plan& plan, std::int32_t index,
                                 std::span<const TokenId> last_tokens, const IterationView& out) {
+  const auto& slice = plan.slices[static_cast<std::size_t>(index)];
+  out.sequences[index] = {.first_row = static_cast<std::int32_t>(packed_.rows),
+                          .num_tokens = static_cast<std::int32_t>(slice.num_tokens),
+                          .context = static_cast<std::int32_t>(slice.context),
+                          .table = static_cast<std::int32_t>(packed_.table_entries)};
   const std::int64_t count = slice.num_tokens;
   const std::int64_t end = slice.context + count;
   TANDEM_CHECK(count > 0, "a slice without tokens");
@@ -223,10 +245,12 @@ void IterationPacker::add_slice(const Plan& plan, const Slice& slice,
   packed_.rows += count;
 }
 
-void IterationPacker::add_sample(const Slice& slice, const SlotState& slot,
+void IterationPacker::add_sample(const Plan& plan, std::uint32_t index, const SlotState& slot,
                                  const IterationView& out) {
+  const auto& slice = plan.slices[index];
   const auto& params = slot.params;
-  const auto row = static_cast<std::int32_t>(packed_.rows - 1);
+  const auto row = out.sequences[index].first_row + out.sequences[index].num_tokens - 1;
+  packed_.sampled_slices.push_back(index);
   out.sampled_rows[packed_.sampled] = row;
   out.samples[packed_.sampled] = {
       .seed = params.seed,
@@ -252,8 +276,10 @@ void IterationPacker::add_sample(const Slice& slice, const SlotState& slot,
 void IterationPacker::plan_attention_of(std::uint32_t num_slices, const IterationView& out) {
   const std::span sequences(out.sequences, num_slices);
   const auto group = shape_.group();
-  plan_attention(sequences, decodes_, group, decode_tile_rows, capacity_.extra_items, decode_);
-  plan_attention(sequences, prefills_, group, prefill_tile_rows, capacity_.extra_items, prefill_);
+  plan_attention(sequences, packed_.decodes, group, decode_tile_rows, capacity_.extra_items,
+                 decode_);
+  plan_attention(sequences, packed_.prefills, group, prefill_tile_rows, capacity_.extra_items,
+                 prefill_);
   std::copy(decode_.items.begin(), decode_.items.end(), out.decode_items);
   std::copy(decode_.merges.begin(), decode_.merges.end(), out.decode_merges);
   std::copy(prefill_.items.begin(), prefill_.items.end(), out.prefill_items);

@@ -128,11 +128,26 @@ std::vector<SeenEntry> seen_entries(SlotId slot, const SamplingParams& params,
                                     std::span<const TokenId> prompt,
                                     std::span<const TokenId> output);
 
-/// How much of a packed iteration there is.
+/// What a packed iteration holds. Rows and block tables of the slices of one token (decodes) come
+/// first, then those of the others (prefills), each in the plan's order: either kind is one range.
 struct PackedIteration {
   std::int64_t rows = 0, sampled = 0, table_entries = 0, biases = 0;
   bool decode_only = false;  ///< every slice is one token
   std::vector<std::uint32_t> sampled_slices;
+  std::vector<std::int32_t> decodes, prefills;  ///< slices
+};
+
+/// What the kernels of one pass are launched for: at least what the iteration's header will say.
+struct PassSizes {
+  std::int64_t rows = 0;  ///< a bucket
+  std::int64_t sampled = 0;
+  std::int64_t decode_items = 0, decode_merges = 0;
+  std::int64_t prefill_items = 0, prefill_merges = 0;
+
+  /// Of one iteration.
+  static PassSizes of(const IterationHeader& header);
+  /// Of every decode iteration of up to `bucket` sequences.
+  static PassSizes of_decodes(std::int64_t bucket, const IterationCapacity& capacity);
 };
 
 class IterationPacker {
@@ -148,9 +163,10 @@ class IterationPacker {
                               const IterationView& out);
 
  private:
-  void add_slice(const Plan& plan, const Slice& slice, std::span<const TokenId> last_tokens,
+  void add_slice(const Plan& plan, std::int32_t index, std::span<const TokenId> last_tokens,
                  const IterationView& out);
-  void add_sample(const Slice& slice, const SlotState& slot, const IterationView& out);
+  void add_sample(const Plan& plan, std::uint32_t index, const SlotState& slot,
+                  const IterationView& out);
   void plan_attention_of(std::uint32_t num_slices, const IterationView& out);
 
   const ModelShape shape_;
@@ -158,7 +174,6 @@ class IterationPacker {
   const std::int64_t num_blocks_;
   PackedIteration packed_;
   std::vector<std::uint8_t> slot_used_;
-  std::vector<std::int32_t> decodes_, prefills_;
   AttendSchedule decode_, prefill_;
 };
 

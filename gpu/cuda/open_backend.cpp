@@ -5,6 +5,7 @@
 #include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/cuda/cuda_driver.hpp"
+#include "gpu/cuda/start_checks.hpp"
 
 namespace tandem::gpu {
 namespace {
@@ -31,8 +32,13 @@ Result<cuda::GemmTuning> read_tuning(const std::filesystem::path& path, const st
 
 }  // namespace
 
+Result<void> check_attention(const std::string& attention) {
+  return cuda::check_attention(attention, cuda::flashinfer::built_in());
+}
+
 Result<std::unique_ptr<Backend>> make_cuda_backend(const model::Weights& weights,
                                                    const CudaOptions& options) {
+  if (auto r = check_attention(options.attention); !r) return r.error();
   auto driver = cuda::open_driver(options.device_index);
   if (!driver) return driver.error();
   if (auto r = (*driver)->make_current(); !r) return r.error();
@@ -44,8 +50,9 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(const model::Weights& weights
     if (!tuning) return tuning.error();
     (*gemm)->use(std::move(*tuning));
   }
-  return cuda::make_backend({std::move(*driver), &cuda::device_kernels(), std::move(*gemm)},
-                            weights, options);
+  return cuda::make_backend(
+      {std::move(*driver), &cuda::device_kernels(), std::move(*gemm), cuda::flashinfer::built_in()},
+      weights, options);
 }
 
 }  // namespace tandem::gpu

@@ -18,6 +18,7 @@ struct ManualDevice final : gpu::Backend {
     gpu::SegmentCallback pending;
     std::uint32_t segments = 3;
     bool fail_collect = false;
+    std::optional<std::string> warning;
 
     void finish_segment(Result<void> result = {}) {
       std::exchange(pending, nullptr)(std::move(result));
@@ -38,6 +39,10 @@ struct ManualDevice final : gpu::Backend {
   }
   void abort(const Plan& plan) override {
     record->calls.push_back("abort " + std::to_string(raw(plan.id)));
+  }
+
+  std::optional<std::string> take_warning() override {
+    return std::exchange(record->warning, std::nullopt);
   }
 
   gpu::DeviceLimits device_limits;
@@ -102,6 +107,17 @@ TEST_CASE_METHOD(
   auto third = run(3);
   for (int i = 0; i < 3; ++i) finish_segment();
   CHECK(outcome_of(*third) == Outcome::done);
+}
+
+TEST_CASE_METHOD(ExecutorFixture, "a device's warning is taken with its plan, which is done") {
+  device->segments = 2;
+  device->warning = "another kernel took its place";
+  auto first = run(1);
+  finish_segment();
+  CHECK(device->warning);
+  finish_segment();
+  CHECK(outcome_of(*first) == Outcome::done);
+  CHECK_FALSE(device->warning);
 }
 
 TEST_CASE_METHOD(ExecutorFixture, "a plan that never started took no time") {

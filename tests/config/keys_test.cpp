@@ -75,9 +75,9 @@ TEST_CASE("every key has a name of its own, a reason, a range, and a default tha
 TEST_CASE("every key sets its own field and no other") {
   const config::Config defaults;
   const std::vector<std::string> candidates{
-      "true", "false", "dummy", "host", "avx2",   "float32", "online_only",
-      "json", "debug", "7",     "2",    "17MiB",  "fcfs",    "0.5",
-      "x",    "5ms",   "hygen", "100",  "200000", "hermes",  "qwen3"};
+      "true",  "false", "dummy",  "host",   "avx2",  "float32", "online_only", "json",
+      "debug", "7",     "2",      "17MiB",  "fcfs",  "0.5",     "x",           "5ms",
+      "hygen", "100",   "200000", "hermes", "qwen3", "own"};
   for (const auto& key : config::keys()) {
     INFO(key.name);
     config::Config changed;

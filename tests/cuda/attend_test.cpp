@@ -104,7 +104,7 @@ class World {
     kernels.attend_prefill(args, view.header->prefill_items, nullptr);
     kernels.merge(merge, view.header->prefill_merges, nullptr);
     merges_seen += view.header->decode_merges + view.header->prefill_merges;
-    return worst(plan, strides);
+    return worst(plan, view, strides);
   }
 
   std::uint32_t merges_seen = 0;
@@ -148,11 +148,12 @@ class World {
                 model::bf16_of_f32(not_a_number));
   }
 
-  double worst(const Plan& plan, const KvStrides& strides) const {
+  double worst(const Plan& plan, const IterationView& view, const KvStrides& strides) const {
     double largest = 0;
-    std::int64_t row = 0;
-    for (const auto& slice : plan.slices)
-      for (std::uint32_t t = 0; t < slice.num_tokens; ++t, ++row)
+    for (std::size_t s = 0; s < plan.slices.size(); ++s) {
+      const auto& slice = plan.slices[s];
+      for (std::uint32_t t = 0; t < slice.num_tokens; ++t) {
+        const std::int64_t row = view.sequences[s].first_row + t;
         for (std::int64_t head = 0; head < shape_.heads; ++head) {
           const auto truth = attended(row, head, slice.context + t, *slice.blocks, strides);
           for (std::int64_t d = 0; d < shape_.head_dim; ++d) {
@@ -163,6 +164,8 @@ class World {
             if (!(difference <= largest)) largest = difference;
           }
         }
+      }
+    }
     return largest;
   }
 

@@ -6,6 +6,7 @@
 #include "bench/gpu_check/model_runner.hpp"
 #include "tests/cuda/emulated_kernels.hpp"
 #include "tests/cuda/fake_driver.hpp"
+#include "tests/cuda/written_out_flashinfer.hpp"
 
 using namespace tandem;
 
@@ -22,11 +23,12 @@ struct FakeLab {
            .scale = 1.0 / 256};
     lab.make_backend = [this](const model::Weights& weights, const gpu::CudaOptions& options) {
       auto own = std::make_unique<tests::FakeDriver>();
+      own->described = driver.described;
       own->memory_info = {Bytes(100 << 20), Bytes(100 << 20)};
       running = own.get();
-      return gpu::cuda::make_backend(
-          {std::move(own), &tests::emulated_kernels(), std::make_unique<tests::FakeGemm>()},
-          weights, options);
+      return gpu::cuda::make_backend({std::move(own), &tests::emulated_kernels(),
+                                      std::make_unique<tests::FakeGemm>(), lab.flashinfer},
+                                     weights, options);
     };
     lab.pump = [this] { running->run_all(); };
   }
@@ -57,6 +59,33 @@ TEST_CASE("gpu_check's checks of attention pass on the emulated device") {
   INFO(fake.report.table());
   CHECK(fake.report.failed() == 0);
   CHECK(fake.report.passed() == 4 * 3 * 4);
+}
+
+TEST_CASE("gpu_check's checks of FlashInfer's attention pass with its kernels written out") {
+  for (const auto planners : tests::flashinfer_planners()) {
+    FakeLab fake;
+    const auto functions = tests::written_out_flashinfer(planners);
+    fake.lab.flashinfer = &functions;
+    gpu_check::check_attention(fake.lab, fake.report);
+    INFO(fake.report.table());
+    CHECK(fake.report.failed() == 0);
+    // Heads of 64 and of 128 elements: by FA2 and by FA3 as well.
+    CHECK(fake.report.passed() == 4 * 3 * 4 + 2 * 3 * 4 * 2);
+  }
+}
+
+TEST_CASE("gpu_check's models with FlashInfer's attention agree with the reference") {
+  for (const auto planners : tests::flashinfer_planners())
+    for (const int major : {8, 9}) {
+      FakeLab fake;
+      const auto functions = tests::written_out_flashinfer(planners);
+      fake.lab.flashinfer = &functions;
+      fake.driver.described.compute_major = major;
+      gpu_check::check_models(fake.lab, fake.report);
+      INFO(fake.report.table());
+      CHECK(fake.report.failed() == 0);
+      CHECK(fake.report.passed() == 16 + 12);  // mistral's heads have 32 elements here
+    }
 }
 
 TEST_CASE("gpu_check's measurements run, and copies arrive") {

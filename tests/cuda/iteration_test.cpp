@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <map>
 #include <random>
+#include <utility>
 
 using namespace tandem;
 using namespace tandem::gpu::cuda;
@@ -76,12 +77,34 @@ TEST_CASE("a packed plan says of every row its token, its position and its place
     CHECK(view.header->rows == plan.num_rows());
     CHECK(view.header->ticket == 77);
     CHECK(packed.rows == plan.num_rows());
+    // Rows and tables of single tokens come first, then the others', each in the plan's order.
+    std::vector<std::size_t> in_order;
+    for (const bool single : {true, false})
+      for (std::size_t s = 0; s < plan.slices.size(); ++s)
+        if ((plan.slices[s].num_tokens == 1) == single) in_order.push_back(s);
+    std::vector<int> first_rows(plan.slices.size()), first_entries(plan.slices.size());
+    int next_row = 0, next_entry = 0;
+    for (const auto s : in_order) {
+      const auto& slice = plan.slices[s];
+      first_rows[s] = std::exchange(next_row, next_row + static_cast<int>(slice.num_tokens));
+      const auto blocks = blocks_for(Tokens(slice.context + slice.num_tokens)).value();
+      first_entries[s] = std::exchange(next_entry, next_entry + static_cast<int>(blocks));
+    }
+    CHECK(packed.table_entries == next_entry);
+    CHECK(packed.decodes.size() + packed.prefills.size() == plan.slices.size());
+    for (std::size_t i = 0; i < in_order.size(); ++i)
+      CHECK(in_order[i] ==
+            static_cast<std::size_t>(i < packed.decodes.size()
+                                         ? packed.decodes[i]
+                                         : packed.prefills[i - packed.decodes.size()]));
     bool only_single = true;
-    std::size_t row = 0, sampled = 0;
+    std::size_t sampled = 0;
     for (std::size_t s = 0; s < plan.slices.size(); ++s) {
       const auto& slice = plan.slices[s];
       only_single = only_single && slice.num_tokens == 1;
-      CHECK(view.sequences[s].first_row == static_cast<int>(row));
+      auto row = static_cast<std::size_t>(first_rows[s]);
+      CHECK(view.sequences[s].first_row == first_rows[s]);
+      CHECK(view.sequences[s].table == first_entries[s]);
       CHECK(view.sequences[s].num_tokens == static_cast<int>(slice.num_tokens));
       CHECK(view.sequences[s].context == static_cast<int>(slice.context));
       const auto* table = view.tables + view.sequences[s].table;

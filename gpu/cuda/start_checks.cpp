@@ -1,0 +1,89 @@
+// See start_checks.hpp.
+#include "gpu/cuda/start_checks.hpp"
+
+#include <cmath>
+#include <utility>
+
+namespace tandem::gpu::cuda {
+namespace {
+
+Error refused(std::string key, std::string what) {
+  return error(Errc::invalid_value, key + " " + std::move(what), key);
+}
+
+}  // namespace
+
+Result<void> check_ranges(const CudaOptions& options, const model::ModelConfig& config) {
+  const auto in_range = [](const char* key, std::int64_t value, std::int64_t least,
+                           std::int64_t most) -> Result<void> {
+    if (value >= least && value <= most) return {};
+    return refused(key, "is " + std::to_string(value) + "; allowed are " + std::to_string(least) +
+                            " to " + std::to_string(most));
+  };
+  if (auto r = in_range("max_iteration_tokens", options.max_iteration_tokens.value(), 1, 1 << 20);
+      !r)
+    return r;
+  if (auto r = in_range("max_sequences", options.max_sequences, 1, 1 << 16); !r) return r;
+  if (auto r = in_range("layers_per_segment", options.layers_per_segment, 1, 1 << 16); !r) return r;
+  if (!options.max_context.is_zero())
+    if (auto r = in_range("max_context", options.max_context.value(), 1, config.max_position); !r)
+      return r;
+  if (!(options.gpu_memory_fraction > 0 && options.gpu_memory_fraction <= 1))
+    return refused("gpu_memory_fraction", "must be above 0 and at most 1");
+  if (config.head_dim % 2 != 0 || config.head_dim > max_head_dim)
+    return error(Errc::unsupported,
+                 "head_dim is " + std::to_string(config.head_dim) +
+                     "; CUDA devices take even ones up to " + std::to_string(max_head_dim),
+                 "head_dim");
+  return {};
+}
+
+Result<void> check_attention(const std::string& attention, const flashinfer::Functions* built_in) {
+  if (attention != "auto" && attention != "own" && attention != "flashinfer")
+    return refused("attention", "is '" + attention + "'; allowed are auto, own and flashinfer");
+  if (attention == "flashinfer" && !built_in)
+    return refused("attention",
+                   "is flashinfer, and this program was built without it: run "
+                   "scripts/deps.sh --flashinfer and build again, or choose own");
+  return {};
+}
+
+Result<void> check_device(const DeviceProperties& device) {
+  if (device.compute_major >= 8) return {};
+  return error(Errc::unsupported,
+               device.name + " has compute capability " + std::to_string(device.compute_major) +
+                   "." + std::to_string(device.compute_minor) +
+                   "; the kernels need 8.0 or newer (A100, RTX 30 and later)",
+               "device");
+}
+
+Result<void> check_room(Driver& driver, Bytes weights, Bytes workspaces,
+                        const IterationCapacity& capacity) {
+  const auto memory = driver.memory();
+  if (!memory) return memory.error();
+  if (weights + workspaces <= memory->free) return {};
+  return error(Errc::invalid_value,
+               driver.properties().name + " has " + std::to_string(memory->free.value()) +
+                   " bytes free; weights take " + std::to_string(weights.value()) +
+                   " and workspaces for max_iteration_tokens " + std::to_string(capacity.rows) +
+                   " and max_sequences " + std::to_string(capacity.sequences) + " take " +
+                   std::to_string(workspaces.value()),
+               "max_iteration_tokens");
+}
+
+std::vector<float> angle_table(const model::ModelConfig& config, std::int64_t context) {
+  const auto frequencies = config.rope_inverse_frequencies();
+  const auto half = frequencies.size();
+  std::vector<float> angles(static_cast<std::size_t>(context) * 2 * half);
+  for (std::int64_t position = 0; position < context; ++position) {
+    auto* row = angles.data() + static_cast<std::size_t>(position) * 2 * half;
+    for (std::size_t i = 0; i < half; ++i) {
+      const auto angle = static_cast<double>(static_cast<float>(position) * frequencies[i]);
+      row[i] = static_cast<float>(std::cos(angle));
+      row[half + i] = static_cast<float>(std::sin(angle));
+    }
+  }
+  return angles;
+}
+
+}  // namespace tandem::gpu::cuda

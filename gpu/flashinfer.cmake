@@ -1,0 +1,48 @@
+# FlashInfer's attention, an optional component of the CUDA backend: headers alone, which
+# scripts/deps.sh --flashinfer puts under build/flashinfer. Its kernels are compiled one to an
+# object, without our -Werror; the FA3 ones take 3 GB of memory each and so one at a time.
+set(TANDEM_FLASHINFER "auto" CACHE STRING "on | off | auto: build FlashInfer's attention if its headers are found")
+set(TANDEM_FLASHINFER_DIR "${CMAKE_SOURCE_DIR}/build/flashinfer" CACHE PATH "where scripts/deps.sh --flashinfer put the headers")
+if(NOT TANDEM_FLASHINFER MATCHES "^(on|off|auto)$")
+  message(FATAL_ERROR "TANDEM_FLASHINFER is '${TANDEM_FLASHINFER}'; allowed are on, off and auto")
+endif()
+set_property(GLOBAL APPEND PROPERTY JOB_POOLS heavy_cuda=1)
+
+# tandem_flashinfer(target): adds the kernels to target, if they are wanted and there.
+function(tandem_flashinfer target)
+  if(TANDEM_FLASHINFER STREQUAL "off")
+    return()
+  endif()
+  set(headers ${TANDEM_FLASHINFER_DIR}/flashinfer/data)
+  if(NOT EXISTS ${headers}/include/flashinfer/attention/prefill.cuh)
+    if(TANDEM_FLASHINFER STREQUAL "on")
+      message(FATAL_ERROR "TANDEM_FLASHINFER=on, but ${TANDEM_FLASHINFER_DIR} does not hold its headers; "
+                          "run scripts/deps.sh --flashinfer, or configure with TANDEM_FLASHINFER=auto")
+    endif()
+    message(STATUS "FlashInfer's headers are not there (scripts/deps.sh --flashinfer): attention is our own alone")
+    return()
+  endif()
+  set(sources ${CMAKE_SOURCE_DIR}/gpu/cuda/flashinfer/kernels)
+  set(flags ${TANDEM_NVCC_FLAGS} -DNDEBUG -isystem ${headers}/include -isystem ${headers}/cutlass/include)
+  set(wide ${flags})
+  foreach(architecture ${TANDEM_CUDA_ARCHITECTURES})
+    list(APPEND wide -gencode arch=compute_${architecture},code=sm_${architecture})
+  endforeach()
+  list(GET TANDEM_CUDA_ARCHITECTURES 0 oldest)
+  list(APPEND wide -gencode arch=compute_${oldest},code=compute_${oldest})
+  tandem_cuda_object(${target} ${sources}/plan.cu flashinfer_plan "" ${wide})
+  foreach(width 64 128)
+    foreach(tile 16 64 128)
+      tandem_cuda_object(${target} ${sources}/fa2.cu flashinfer_fa2_${tile}_${width} "" ${wide}
+                         -DTANDEM_TILE_ROWS=${tile} -DTANDEM_HEAD_DIM=${width})
+    endforeach()
+    if("90a" IN_LIST TANDEM_CUDA_ARCHITECTURES)
+      tandem_cuda_object(${target} ${sources}/fa3.cu flashinfer_fa3_${width} heavy_cuda ${flags}
+                         -gencode arch=compute_90a,code=sm_90a -DTANDEM_HEAD_DIM=${width})
+      target_compile_definitions(${target} PRIVATE TANDEM_HAS_FLASHINFER_FA3)
+    endif()
+  endforeach()
+  target_compile_definitions(${target} PRIVATE TANDEM_HAS_FLASHINFER)
+  set(TANDEM_HAS_FLASHINFER ON PARENT_SCOPE)
+  message(STATUS "FlashInfer: attention kernels from ${TANDEM_FLASHINFER_DIR}")
+endfunction()
