@@ -75,17 +75,17 @@ TEST_CASE("gpu_check's checks of FlashInfer's attention pass with its kernels wr
 }
 
 TEST_CASE("gpu_check's models with FlashInfer's attention agree with the reference") {
-  for (const auto planners : tests::flashinfer_planners())
-    for (const int major : {8, 9}) {
-      FakeLab fake;
-      const auto functions = tests::written_out_flashinfer(planners);
-      fake.lab.flashinfer = &functions;
-      fake.driver.described.compute_major = major;
-      gpu_check::check_models(fake.lab, fake.report);
-      INFO(fake.report.table());
-      CHECK(fake.report.failed() == 0);
-      CHECK(fake.report.passed() == 16 + 12);  // mistral's heads have 32 elements here
-    }
+  // FlashInfer's own planners, where they are built in: FA2 on the one device, FA3 on the other.
+  const auto functions = tests::written_out_flashinfer(tests::flashinfer_planners().back());
+  for (const int major : {8, 9}) {
+    FakeLab fake;
+    fake.lab.flashinfer = &functions;
+    fake.driver.described.compute_major = major;
+    gpu_check::check_models(fake.lab, fake.report);
+    INFO(fake.report.table());
+    CHECK(fake.report.failed() == 0);
+    CHECK(fake.report.passed() == 16 + 12);  // mistral's heads have 32 elements here
+  }
 }
 
 TEST_CASE("gpu_check's measurements run, and copies arrive") {
