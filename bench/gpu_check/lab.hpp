@@ -14,6 +14,7 @@
 
 #include "bench/gpu_check/report.hpp"
 #include "gpu/backend.hpp"
+#include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/cuda/driver.hpp"
 #include "gpu/cuda/gemm.hpp"
@@ -42,14 +43,16 @@ struct Lab {
   gpu::cuda::Gemm* gemm = nullptr;
   gpu::cuda::Stream stream = nullptr;
   const gpu::cuda::flashinfer::Functions* flashinfer = nullptr;  ///< none: not built in
-  std::function<Result<std::unique_ptr<gpu::Backend>>(const model::Weights&,
-                                                      const gpu::CudaOptions&)>
-      make_backend;
+  /// A driver, kernels and products for a backend of its own on the same device.
+  std::function<Result<gpu::cuda::BackendParts>(const gpu::CudaOptions&)> open_parts;
   /// Lets queued work of a backend happen; a real device needs nothing for it.
   std::function<void()> pump = [] {};
   /// Sizes of measurements: 1 on a device, smaller where it is emulated.
   double scale = 1;
+  /// When the command at hand has to come to its end.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 
+  [[nodiscard]] bool late() const { return std::chrono::steady_clock::now() >= deadline; }
   void finish() const {
     must(driver->launch_errors());
     must(driver->synchronize(stream));
@@ -96,6 +99,18 @@ double seconds_of(const Lab& lab, int times, const Work& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
 }
 
+/// What the device reaches at best, by which the shares of everything else are told.
+struct Ceilings {
+  double bytes_per_second = 0;       ///< of a large copy on the device, read and written
+  double operations_per_second = 0;  ///< of a large bf16 product of random numbers
+};
+
+/// Of the model that figures are given for.
+struct ModelSize {
+  model::ModelConfig config;
+  std::string name;
+};
+
 // ---- the checks --------------------------------------------------------------------------------
 
 void check_row_kernels(const Lab& lab, Report& report);
@@ -103,6 +118,17 @@ void check_attention(const Lab& lab, Report& report);
 void check_draws(const Lab& lab, Report& report);
 void check_products(const Lab& lab, Report& report);
 void check_models(const Lab& lab, Report& report);
+void check_kv_copies(const Lab& lab, Report& report);
+
+// ---- measurements ------------------------------------------------------------------------------
+
 void measure_attention(const Lab& lab, Report& report);
 void measure_copies(const Lab& lab, Report& report);
+Ceilings measure_ceilings(const Lab& lab, Report& report);
+/// Shares of the ceilings that the products of a model reach, few rows and many.
+void measure_products(const Lab& lab, const ModelSize& size, const Ceilings& ceilings,
+                      Report& report);
+/// Tries the library's algorithms for every product of a model and writes the fastest to `file`.
+void tune_products(const Lab& lab, gpu::cuda::CublasGemm& gemm, const ModelSize& size,
+                   const std::string& file, Report& report);
 }  // namespace tandem::gpu_check

@@ -1,16 +1,15 @@
 // gpu_check: what can be said of the CUDA backend only on a GPU. Needs no Boost library and no CAF.
-//   usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] [--small]
+//   usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] [--shape NAME]
 //                    COMMAND…
-//   commands: correctness attention gemm-tune graph copy preempt decode prefill all
+//   commands: correctness attention gemm-tune gemm graph copy preempt decode prefill all
 // Prints a table and `N passed, N failed`; exits 0 if nothing failed, 1 if something did, 2 without
 // a device or with a wrong command line.
 #include <algorithm>
-#include <cstring>
+#include <chrono>
 #include <fstream>
 
 #include "bench/gpu_check/lab.hpp"
 #include "bench/gpu_check/model_runner.hpp"
-#include "gpu/cuda/buckets.hpp"
 #include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_driver.hpp"
 #include "gpu/cuda/memory_plan.hpp"
@@ -18,39 +17,62 @@
 namespace tandem::gpu_check {
 namespace {
 
-constexpr const char* commands[] = {"correctness", "attention", "gemm-tune", "graph", "copy",
-                                    "preempt",     "decode",    "prefill",   "all"};
+constexpr const char* commands[] = {"correctness", "attention", "gemm-tune", "gemm",    "graph",
+                                    "copy",        "preempt",   "decode",    "prefill", "all"};
 constexpr const char* usage =
-    "usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] [--small] "
-    "COMMAND…\n"
-    "commands: correctness attention gemm-tune graph copy preempt decode prefill all\n"
+    "usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] "
+    "[--shape NAME] COMMAND…\n"
+    "commands: correctness attention gemm-tune gemm graph copy preempt decode prefill all\n"
     "  --device N     which NVIDIA device (default 0)\n"
     "  --json FILE    also write what was found as JSON\n"
     "  --tuning FILE  where gemm-tune writes its choices (default gemm_tuning.txt)\n"
     "  --attention NAME  of the large model: own (default) or flashinfer, where it is built in;\n"
     "                 the attention commands take all there are\n"
-    "  --small        measure a model of 0.5 instead of 8 billion parameters\n";
+    "  --shape NAME   of the model that is measured: llama-3.1-8b (default), llama-3.2-1b,\n"
+    "                 qwen3-0.6b, qwen2.5-0.5b; its weights are random\n"
+    "  --small        the same as --shape qwen2.5-0.5b\n";
 
 struct Arguments {
   std::uint32_t device = 0;
-  std::string json, tuning = "gemm_tuning.txt", attention = "own";
-  bool small = false;
+  std::string json, tuning = "gemm_tuning.txt", shape = "llama-3.1-8b", attention = "own";
   std::vector<std::string> commands;
 
   [[nodiscard]] bool wants(const std::string& command) const {
     return std::any_of(commands.begin(), commands.end(),
                        [&](const auto& one) { return one == command || one == "all"; });
   }
+  /// Anything whose share of the device's ceilings is told.
+  [[nodiscard]] bool wants_measurement() const {
+    return wants("gemm") || wants("decode") || wants("prefill");
+  }
 };
+
+struct Shape {
+  const char* name;
+  std::int64_t vocab, hidden, intermediate, layers, heads, kv_heads, head_dim;
+  bool tied_head, qkv_bias, qk_norm;
+};
+constexpr Shape shapes[] = {
+    {"llama-3.1-8b", 128256, 4096, 14336, 32, 32, 8, 128, false, false, false},
+    {"llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, 64, true, false, false},
+    {"qwen3-0.6b", 151936, 1024, 3072, 28, 16, 8, 128, true, false, true},
+    {"qwen2.5-0.5b", 151936, 896, 4864, 24, 14, 2, 64, true, true, false}};
+
+bool is_shape(const std::string& name) {
+  return std::any_of(std::begin(shapes), std::end(shapes),
+                     [&](const Shape& one) { return one.name == name; });
+}
 
 bool parse(int count, char** values, Arguments& arguments) {
   for (int i = 1; i < count; ++i) {
     const std::string word = values[i];
     if (word == "--small") {
-      arguments.small = true;
-    } else if (word == "--device" || word == "--json" || word == "--tuning" ||
+      arguments.shape = "qwen2.5-0.5b";
+    } else if (word == "--device" || word == "--json" || word == "--tuning" || word == "--shape" ||
                word == "--attention") {
       if (++i == count) return false;
+      if (word == "--shape" && !is_shape(values[i])) return false;
+      if (word == "--shape") arguments.shape = values[i];
       if (word == "--json") arguments.json = values[i];
       if (word == "--tuning") arguments.tuning = values[i];
       if (word == "--attention") arguments.attention = values[i];
@@ -68,134 +90,118 @@ bool parse(int count, char** values, Arguments& arguments) {
   return !arguments.commands.empty();
 }
 
-ModelSize model_size(bool small) {
+ModelSize model_size(const std::string& name) {
+  const auto& shape = *std::find_if(std::begin(shapes), std::end(shapes),
+                                    [&](const Shape& one) { return one.name == name; });
   model::ModelConfig config;
-  config.vocab_size = small ? 151936 : 128256;
-  config.hidden_size = small ? 896 : 4096;
-  config.intermediate_size = small ? 4864 : 14336;
-  config.num_layers = small ? 24 : 32;
-  config.num_heads = small ? 14 : 32;
-  config.num_kv_heads = small ? 2 : 8;
-  config.head_dim = small ? 64 : 128;
+  config.vocab_size = shape.vocab;
+  config.hidden_size = shape.hidden;
+  config.intermediate_size = shape.intermediate;
+  config.num_layers = shape.layers;
+  config.num_heads = shape.heads;
+  config.num_kv_heads = shape.kv_heads;
+  config.head_dim = shape.head_dim;
   config.max_position = 16384;
-  config.tied_head = small;
-  config.qkv_bias = small;
-  return {config, small ? "qwen2.5-0.5b" : "llama-3.1-8b"};
+  config.tied_head = shape.tied_head;
+  config.qkv_bias = shape.qkv_bias;
+  config.qk_norm = shape.qk_norm;
+  return {config, name};
 }
 
-/// Weights that take turns, so that no product finds its own in the L2 cache.
-struct TuningMemory {
-  DeviceArray<std::uint16_t> a, weights;
-  DeviceArray<float> out;
-  std::int64_t weight_elements;
-};
+/// Seconds that a command may take; together with the weights' generation and upload below the 8
+/// minutes of `all`. A measurement whose time is over says so and leaves out its rest; checks have
+/// no part that could be left out.
+constexpr struct {
+  const char* command;
+  int seconds;
+} budgets[] = {{"ceilings", 10},  {"gemm-tune", 60}, {"gemm", 30},
+               {"attention", 40}, {"decode", 40},    {"prefill", 40},
+               {"preempt", 25},   {"graph", 10},     {"copy", 40}};
 
-/// Microseconds of a product as it is prepared now.
-double product_us(const Lab& lab, const gpu::cuda::GemmKey& key, std::int64_t stride,
-                  const TuningMemory& memory) {
-  const auto each = key.n * key.k;
-  const auto turns = std::max<std::int64_t>(1, memory.weight_elements / each);
-  std::int64_t turn = 0;
-  return 1e6 * seconds_of(lab, static_cast<int>(std::clamp<std::int64_t>(turns, 4, 20)), [&] {
-           const auto* weights = memory.weights.data() + turn++ % turns * each;
-           must(lab.gemm->run(key, {memory.a.data(), weights, memory.out.data(), stride},
-                              lab.stream));
-         });
-}
+/// Runs commands that were asked for, one after another, each within its time.
+class Program {
+ public:
+  Program(const Arguments& arguments, Lab& lab, gpu::cuda::CublasGemm& gemm, Report& report)
+      : arguments_(arguments),
+        lab_(lab),
+        gemm_(gemm),
+        report_(report),
+        size_(model_size(arguments.shape)) {}
 
-void tune(const Lab& lab, gpu::cuda::CublasGemm& gemm, const ModelSize& size,
-          const std::string& file, Report& report) {
-  using namespace gpu::cuda;
-  const ModelShape shape(size.config);
-  constexpr std::int64_t most_rows = 4096;
-  const auto widest = std::max({shape.hidden, shape.intermediate, shape.query_width()});
-  const auto logit_stride = round_up(shape.vocab, 8);
-  const std::int64_t out_elements =
-      std::max(most_rows * std::max(2 * shape.intermediate, shape.hidden), 256 * logit_stride);
-  const std::int64_t weight_elements =
-      std::max<std::int64_t>(shape.vocab * shape.hidden, 1LL << 29);
-  const TuningMemory memory{
-      DeviceArray<std::uint16_t>(lab, static_cast<std::size_t>(most_rows * widest)),
-      DeviceArray<std::uint16_t>(lab, static_cast<std::size_t>(weight_elements)),
-      DeviceArray<float>(lab, static_cast<std::size_t>(out_elements)), weight_elements};
-  struct Product {
-    const char* name;
-    std::int64_t n, k, stride;
-    GemmOutput output;
-  };
-  const Product products[] = {
-      {"qkv", shape.qkv_width(), shape.hidden, shape.qkv_width(), GemmOutput::bf16},
-      {"out", shape.hidden, shape.query_width(), shape.hidden, GemmOutput::f32_added},
-      {"gate_up", 2 * shape.intermediate, shape.hidden, 2 * shape.intermediate, GemmOutput::bf16},
-      {"down", shape.hidden, shape.intermediate, shape.hidden, GemmOutput::f32_added},
-      {"head", shape.vocab, shape.hidden, logit_stride, GemmOutput::f32}};
-  GemmTuning tuning{.device = lab.driver->properties().name, .library = gemm.library_version()};
-  for (const auto& product : products)
-    for (const std::int64_t rows : {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048}) {
-      if (product.output == GemmOutput::f32 && rows > logit_rows) continue;
-      const GemmKey key{rows, product.n, product.k, product.output};
-      auto& best = tuning.choices[key];
-      double first = 0;
-      for (const auto& candidate : must(gemm.candidates(key, product.stride, 8))) {
-        must(gemm.prepare_with(key, product.stride, candidate));
-        const double us = product_us(lab, key, product.stride, memory);
-        if (first == 0) first = us;
-        if (best.microseconds != 0 && us >= best.microseconds) continue;
-        best = candidate;
-        best.microseconds = us;
-      }
-      if (first == 0) {
-        tuning.choices.erase(key);
-        continue;
-      }
-      must(gemm.prepare_with(key, product.stride, best));
-      const auto name = std::string("gemm ") + product.name + " rows " + std::to_string(rows);
-      report.figure(name, best.microseconds,
-                    "us, the library's own choice " + std::to_string(first));
-      report.figure(
-          name, 2.0 * static_cast<double>(rows * product.n * product.k) / best.microseconds / 1e6,
-          "TFLOP/s");
-    }
-  std::ofstream out(file, std::ios::trunc);
-  out << to_text(tuning);
-  report.check("gemm-tune: " + file + " written", static_cast<bool>(out.flush()), "");
-}
-
-/// The weights are uploaded once for all measurements.
-void measure_model(const Arguments& arguments, const Lab& lab, const ModelSize& size,
-                   Report& report) {
-  struct Measurement {
-    const char* command;
-    void (*measure)(ModelRunner&, const ModelSize&, Report&);
-  };
-  const Measurement all[] = {{"decode", measure_decode},
-                             {"prefill", measure_prefill},
-                             {"graph", measure_graphs},
-                             {"preempt", measure_preemption}};
-  const auto wanted = [&](const Measurement& one) { return arguments.wants(one.command); };
-  if (std::none_of(std::begin(all), std::end(all), wanted)) return;
-  gpu::CudaOptions options;
-  options.max_iteration_tokens = Tokens(8192);
-  options.attention = arguments.attention;
-  ModelRunner runner(lab, *model::dummy_weights(size.config, model::Dtype::bf16, 1), options);
-  for (const auto& one : all)
-    if (wanted(one)) one.measure(runner, size, report);
-}
-
-void run(const Arguments& arguments, Lab& lab, gpu::cuda::CublasGemm& gemm, Report& report) {
-  const auto size = model_size(arguments.small);
-  if (arguments.wants("correctness")) {
-    check_row_kernels(lab, report);
-    check_products(lab, report);
-    check_attention(lab, report);
-    check_draws(lab, report);
-    check_models(lab, report);
+  void run() {
+    if (arguments_.wants("correctness")) check();
+    if (arguments_.wants_measurement())
+      timed("ceilings", [&] { ceilings_ = measure_ceilings(lab_, report_); });
+    if (arguments_.wants("copy")) timed("copy", [&] { measure_copies(lab_, report_); });
+    if (arguments_.wants("attention"))
+      timed("attention", [&] { measure_attention(lab_, report_); });
+    if (arguments_.wants("gemm-tune"))
+      timed("gemm-tune", [&] { tune_products(lab_, gemm_, size_, arguments_.tuning, report_); });
+    if (arguments_.wants("gemm"))
+      timed("gemm", [&] { measure_products(lab_, size_, ceilings_, report_); });
+    measure_model();
   }
-  if (arguments.wants("copy")) measure_copies(lab, report);
-  if (arguments.wants("attention")) measure_attention(lab, report);
-  if (arguments.wants("gemm-tune")) tune(lab, gemm, size, arguments.tuning, report);
-  measure_model(arguments, lab, size, report);
-}
+
+ private:
+  template <class Work>
+  void timed(const char* command, const Work& work) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto* budget = std::find_if(std::begin(budgets), std::end(budgets), [&](const auto& one) {
+      return std::string(one.command) == command;
+    });
+    lab_.deadline = start + std::chrono::seconds(budget->seconds);
+    work();
+    lab_.deadline = std::chrono::steady_clock::time_point::max();
+    report_.figure(std::string(command) + ": taken",
+                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
+                   "s");
+  }
+
+  void check() {
+    check_row_kernels(lab_, report_);
+    check_products(lab_, report_);
+    check_attention(lab_, report_);
+    check_draws(lab_, report_);
+    check_models(lab_, report_);
+    check_kv_copies(lab_, report_);
+  }
+
+  /// The weights are made once; a backend is made anew where its segments have other lengths.
+  void measure_model() {
+    const bool preempt = arguments_.wants("preempt");
+    const bool others = arguments_.wants("decode") || arguments_.wants("prefill") ||
+                        arguments_.wants("graph") || arguments_.wants("copy");
+    if (!preempt && !others) return;
+    const auto weights = model::dummy_weights(size_.config, model::Dtype::bf16, 1);
+    for (const std::uint32_t group : {4U, 2U, 1U}) {
+      if (group != 4 && !preempt) continue;
+      gpu::CudaOptions options;
+      options.max_iteration_tokens = Tokens(8192);
+      options.attention = arguments_.attention;
+      options.layers_per_segment = group;
+      if (arguments_.wants("gemm-tune")) options.gemm_tuning_file = arguments_.tuning;
+      ModelRunner runner(lab_, *weights, options);
+      if (group == 4) measure_iterations(runner);
+      if (preempt) timed("preempt", [&] { measure_preemption(runner, size_, group, report_); });
+    }
+  }
+
+  void measure_iterations(ModelRunner& runner) {
+    if (arguments_.wants("decode"))
+      timed("decode", [&] { measure_decode(runner, size_, ceilings_, report_); });
+    if (arguments_.wants("prefill"))
+      timed("prefill", [&] { measure_prefill(runner, size_, ceilings_, report_); });
+    if (arguments_.wants("graph")) timed("graph", [&] { measure_graphs(runner, size_, report_); });
+    if (arguments_.wants("copy")) timed("copy", [&] { measure_kv_copies(runner, size_, report_); });
+  }
+
+  const Arguments& arguments_;
+  Lab& lab_;
+  gpu::cuda::CublasGemm& gemm_;
+  Report& report_;
+  const ModelSize size_;
+  Ceilings ceilings_;
+};
 
 int no_device(const Error& reason) {
   std::fprintf(stderr, "gpu_check: no device to check: %s\n", reason.message.c_str());
@@ -227,14 +233,14 @@ int run_program(int count, char** values) {
           .gemm = gemm->get(),
           .stream = stream.get(),
           .flashinfer = gpu::cuda::flashinfer::built_in()};
-  lab.make_backend = [&](const model::Weights& weights, const gpu::CudaOptions& options) {
+  lab.open_parts = [&](const gpu::CudaOptions& options) {
     auto chosen = options;
     chosen.device_index = arguments.device;
-    return gpu::make_cuda_backend(weights, chosen);
+    return gpu::cuda::open_parts(chosen);
   };
   report.note("attention", lab.flashinfer ? "our own kernels and FlashInfer's" : "our own kernels");
   report.note("device", (*driver)->properties().name + ", " + (*gemm)->name());
-  run(arguments, lab, **gemm, report);
+  Program(arguments, lab, **gemm, report).run();
   std::fputs(report.table().c_str(), stdout);
   if (!arguments.json.empty()) {
     std::ofstream out(arguments.json, std::ios::trunc);

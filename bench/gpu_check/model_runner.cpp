@@ -1,13 +1,37 @@
 // See model_runner.hpp.
 #include "bench/gpu_check/model_runner.hpp"
 
+#include <algorithm>
 #include <future>
 
 namespace tandem::gpu_check {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+std::vector<TokenId> some_tokens(std::size_t count, std::int64_t vocab, std::size_t salt) {
+  std::vector<TokenId> tokens(count);
+  for (std::size_t i = 0; i < count; ++i)
+    tokens[i] =
+        static_cast<TokenId>((i * 2654435761U + salt * 97 + 11) % static_cast<std::size_t>(vocab));
+  return tokens;
+}
 
 ModelRunner::ModelRunner(const Lab& lab, const model::Weights& weights,
                          const gpu::CudaOptions& options)
-    : lab_(lab), backend_(must(lab.make_backend(weights, options))) {}
+    : lab_(lab) {
+  auto parts = must(lab.open_parts(options));
+  auto timed = std::make_unique<TimedDriver>(std::move(parts.driver));
+  driver_ = timed.get();
+  parts.driver = std::move(timed);
+  backend_ = must(gpu::cuda::make_backend(std::move(parts), weights, options));
+}
 
 void ModelRunner::make_sequences(std::size_t count, std::int64_t most_tokens,
                                  RequestClass request_class, const SamplingParams& sampling) {
@@ -79,17 +103,45 @@ void ModelRunner::pretend_context(std::int64_t context) {
 void ModelRunner::run_segment(const PlanPtr& plan, std::uint32_t index) {
   std::promise<Result<void>> done;
   auto result = done.get_future();
+  const auto start = Clock::now();
   backend_->start_segment(plan, index, [&done](Result<void> r) { done.set_value(std::move(r)); });
+  host_seconds_ += seconds_since(start);
   lab_.pump();
   must(result.get());
 }
 
 std::vector<Sample> ModelRunner::run(const PlanPtr& plan) {
   for (std::uint32_t s = 0; s < backend_->num_segments(*plan); ++s) run_segment(plan, s);
+  const auto start = Clock::now();
   auto samples = must(backend_->collect(*plan));
+  host_seconds_ += seconds_since(start);
   for (const auto& slice : plan->slices) contexts_[raw(slice.slot)] += slice.num_tokens;
   for (const auto& sample : samples) last_[raw(plan->slices[sample.slice].slot)] = sample.token;
   return samples;
+}
+
+void ModelRunner::finish() { must(driver_->synchronize(backend_->compute_stream())); }
+
+std::vector<float> ModelRunner::logits(std::size_t samples) {
+  const auto vocab = static_cast<std::size_t>(backend_->limits().vocab_size);
+  const auto there = backend_->logits();
+  std::vector<float> rows(samples * vocab);
+  for (std::size_t i = 0; i < samples; ++i)
+    must(driver_->copy_to_host(
+        &rows[i * vocab], there.data + static_cast<std::int64_t>(i) * there.stride,
+        Bytes(static_cast<std::int64_t>(vocab * sizeof(float))), backend_->compute_stream()));
+  finish();
+  return rows;
+}
+
+std::vector<BlockId> ModelRunner::other_blocks(std::size_t count) {
+  const auto all = backend_->limits().kv_blocks.value();
+  std::int64_t used = 0;
+  for (const auto& table : tables_) used += static_cast<std::int64_t>(table->size());
+  std::vector<BlockId> blocks;
+  for (auto id = all - 1; id >= used && blocks.size() < count; --id)
+    blocks.push_back(BlockId(static_cast<std::uint32_t>(id)));
+  return blocks;
 }
 
 }  // namespace tandem::gpu_check

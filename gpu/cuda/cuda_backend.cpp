@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "core/check.hpp"
 #include "gpu/cuda/attention_trial.hpp"
 #include "gpu/cuda/buckets.hpp"
+#include "gpu/cuda/decode_graphs.hpp"
 #include "gpu/cuda/device_forward.hpp"
 #include "gpu/cuda/device_model.hpp"
 #include "gpu/cuda/flashinfer/flashinfer_attention.hpp"
@@ -37,14 +37,15 @@ struct Resources {
   std::array<MappedBuffer, num_stagings> staging;
   MappedBuffer outputs;
   std::unique_ptr<Attention> attention;
-  std::map<std::int64_t, OwnedGraph> graphs;  ///< by bucket
+  DecodeGraphs graphs;
+  std::unique_ptr<KvCopies> copies;  ///< none without host_kv_bytes
 };
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public DeviceBackend {
  public:
   CudaBackend(Resources resources, DeviceLimits limits, const ModelShape& shape,
               const IterationCapacity& capacity, const DeviceForward& forward, Workspace workspace,
-              std::uint32_t layers_per_segment)
+              std::int64_t logit_stride, std::uint32_t layers_per_segment)
       : limits_(std::move(limits)),
         layers_per_segment_(layers_per_segment),
         shape_(shape),
@@ -54,6 +55,7 @@ class CudaBackend final : public Backend {
         layout_(capacity),
         seen_capacity_(capacity.seen_entries()),
         workspace_(workspace),
+        logit_stride_(logit_stride),
         device_view_(layout_.view(workspace.iteration)),
         forward_(forward),
         packer_(shape, capacity, limits_.kv_blocks.value()),
@@ -68,6 +70,13 @@ class CudaBackend final : public Backend {
   }
 
   [[nodiscard]] const DeviceLimits& limits() const override { return limits_; }
+  [[nodiscard]] Driver& driver() override { return driver_; }
+  [[nodiscard]] Stream compute_stream() const override { return stream_; }
+  [[nodiscard]] DeviceLogits logits() const override { return {workspace_.logits, logit_stride_}; }
+  [[nodiscard]] KvPool kv_pool() const override {
+    return {resources_.pool.data(), shape_, limits_.kv_blocks};
+  }
+  [[nodiscard]] KvCopies* kv_copies() override { return resources_.copies.get(); }
 
   [[nodiscard]] std::uint32_t num_segments(const Plan& plan) const override {
     if (!plan.offline_only() || replays_graph(plan)) return 1;
@@ -251,6 +260,7 @@ class CudaBackend final : public Backend {
   const IterationLayout layout_;
   const std::int64_t seen_capacity_;
   const Workspace workspace_;
+  const std::int64_t logit_stride_;
   const IterationView device_view_;
   const DeviceForward forward_;
   IterationPacker packer_;
@@ -287,16 +297,16 @@ class Builder {
     made_.parts = std::move(parts);
   }
 
-  Result<std::unique_ptr<Backend>> build() {
+  Result<std::unique_ptr<DeviceBackend>> build() {
     for (const auto step :
          {&Builder::make_memory, &Builder::upload_angles, &Builder::choose_attention,
-          &Builder::make_pool, &Builder::make_attention, &Builder::prepare_forward,
-          &Builder::capture_graphs})
+          &Builder::make_pool, &Builder::make_copies, &Builder::make_attention,
+          &Builder::prepare_forward, &Builder::capture_graphs})
       if (auto r = (this->*step)(); !r) return r.error();
     auto limits = limits_of();
-    return std::unique_ptr<Backend>(
-        std::make_unique<CudaBackend>(std::move(made_), std::move(limits), shape_, capacity_,
-                                      *forward_, workspace_, options_.layers_per_segment));
+    return std::unique_ptr<DeviceBackend>(std::make_unique<CudaBackend>(
+        std::move(made_), std::move(limits), shape_, capacity_, *forward_, workspace_,
+        plan_.logit_stride(), options_.layers_per_segment));
   }
 
  private:
@@ -410,6 +420,15 @@ class Builder {
     return driver().synchronize(stream());
   }
 
+  Result<void> make_copies() {
+    if (options_.host_kv_bytes == Bytes(0)) return {};
+    auto copies =
+        KvCopies::make(driver(), {made_.pool.data(), shape_, blocks_}, options_.host_kv_bytes);
+    if (!copies) return copies.error();
+    made_.copies = std::move(*copies);
+    return {};
+  }
+
   Result<void> prepare_forward() {
     made_.parts.gemm->set_workspace(workspace_.gemm, Bytes(gemm_workspace_bytes));
     PassParts pass{.model = made_.model,
@@ -429,28 +448,10 @@ class Builder {
                              std::min(capacity_.sequences, capacity_.rows));
   }
 
-  Result<void> run_pass(const PassSizes& sizes) {
-    forward_->embed(sizes, stream());
-    if (auto r = forward_->run_layers(0, shape_.layers, sizes, stream()); !r) return r;
-    if (auto r = forward_->sample(sizes, stream()); !r) return r;
-    return driver().launch_errors();
-  }
-
-  /// Once as it is, since the driver loads code at its first launch, which cannot be captured; then
-  /// recorded.
   Result<void> capture_graphs() {
-    const auto largest = std::min({largest_graph, capacity_.sequences, capacity_.rows});
-    for (const auto bucket : buckets_up_to(largest)) {
-      const auto sizes = PassSizes::of_decodes(bucket, capacity_);
-      if (auto r = run_pass(sizes); !r) return r;
-      if (auto r = driver().synchronize(stream()); !r) return r;
-      if (auto r = driver().begin_capture(stream()); !r) return r;
-      const auto recorded = run_pass(sizes);
-      auto graph = driver().end_capture(stream());  // in any case: the stream must be usable
-      if (!recorded) return recorded.error();
-      if (!graph) return graph.error();
-      made_.graphs.emplace(bucket, OwnedGraph(driver(), *graph));
-    }
+    auto graphs = capture_decode_graphs(driver(), stream(), *forward_, shape_.layers, capacity_);
+    if (!graphs) return graphs.error();
+    made_.graphs = std::move(*graphs);
     return {};
   }
 
@@ -484,8 +485,9 @@ class Builder {
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> make_backend(BackendParts parts, const model::Weights& weights,
-                                              const CudaOptions& options) {
+Result<std::unique_ptr<DeviceBackend>> make_backend(BackendParts parts,
+                                                    const model::Weights& weights,
+                                                    const CudaOptions& options) {
   if (auto r = check_ranges(options, weights.config); !r) return r.error();
   if (auto r = check_attention(options.attention, parts.flashinfer); !r) return r.error();
   if (auto r = check_device(parts.driver->properties()); !r) return r.error();

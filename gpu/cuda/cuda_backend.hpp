@@ -17,6 +17,7 @@
 #include "gpu/cuda/flashinfer/functions.hpp"
 #include "gpu/cuda/gemm.hpp"
 #include "gpu/cuda/kernels/kernels.hpp"
+#include "gpu/cuda/kv_copies.hpp"
 #include "model/weights.hpp"
 
 namespace tandem::gpu {
@@ -34,6 +35,8 @@ struct CudaOptions {
   Tokens max_context{0};  ///< 0: the model's; in any case no more than the pool holds
   /// Safepoint stride of offline-only plans that are no decode graphs.
   std::uint32_t layers_per_segment = 4;
+  /// Pinned host memory for checkpoints of KV blocks; 0: none, and no streams for copies.
+  Bytes host_kv_bytes{0};
 };
 
 namespace cuda {
@@ -46,10 +49,32 @@ struct BackendParts {
   const flashinfer::Functions* flashinfer = nullptr;  ///< none: not built in
 };
 
+/// A driver of the device, its kernels and cuBLAS with the tuning that the options name. Fails by
+/// the name of what is missing.
+Result<BackendParts> open_parts(const CudaOptions& options);
+
+struct DeviceLogits {
+  const float* data = nullptr;  ///< (samples, stride), on the device
+  std::int64_t stride = 0;
+};
+
+/// A backend with what checks and measurements look at; plans run as through the interface alone.
+class DeviceBackend : public Backend {
+ public:
+  [[nodiscard]] virtual Driver& driver() = 0;
+  [[nodiscard]] virtual Stream compute_stream() const = 0;
+  /// Of the plan collected last, of up to `logit_rows` samples in the order of its slices.
+  [[nodiscard]] virtual DeviceLogits logits() const = 0;
+  [[nodiscard]] virtual KvPool kv_pool() const = 0;
+  /// None without host_kv_bytes.
+  [[nodiscard]] virtual KvCopies* kv_copies() = 0;
+};
+
 /// Uploads the weights, divides the memory, prepares products and captures graphs. Errors name the
 /// option and what is allowed.
-Result<std::unique_ptr<Backend>> make_backend(BackendParts parts, const model::Weights& weights,
-                                              const CudaOptions& options);
+Result<std::unique_ptr<DeviceBackend>> make_backend(BackendParts parts,
+                                                    const model::Weights& weights,
+                                                    const CudaOptions& options);
 
 }  // namespace cuda
 

@@ -1,5 +1,6 @@
-// See cuda_driver.hpp. Completion is waited for by one thread of the driver's own, which sleeps in
-// the runtime and calls back: no thread of the actors waits.
+// See cuda_driver.hpp. Completion is waited for by threads of the driver's own, one for each stream
+// that is asked about, which sleep in the runtime and call back: no thread of the actors waits, and
+// no iteration's report stands behind a copy's.
 #include "gpu/cuda/cuda_driver.hpp"
 
 #include "core/check.hpp"
@@ -8,9 +9,11 @@
 #ifdef TANDEM_HAS_CUDA
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cuda_runtime_api.h>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -48,15 +51,15 @@ std::size_t size_of(Bytes bytes) { return static_cast<std::size_t>(bytes.value()
 class CudaDriver final : public Driver {
  public:
   CudaDriver(int index, DeviceProperties properties)
-      : index_(index), properties_(std::move(properties)), waiter_([this] { wait_for_events(); }) {}
+      : index_(index), properties_(std::move(properties)) {}
 
   ~CudaDriver() override {
     {
       const std::scoped_lock lock(mutex_);
       stopping_ = true;
+      for (auto& [stream, waiter] : waiters_) waiter->wake.notify_one();
     }
-    wake_.notify_one();
-    waiter_.join();
+    for (auto& [stream, waiter] : waiters_) waiter->thread.join();
     for (const auto event : spare_events_) cudaEventDestroy(event);
   }
 
@@ -126,6 +129,11 @@ class CudaDriver final : public Driver {
       return r.error();
     return reinterpret_cast<Event>(event);
   }
+  Result<Event> create_timing_event() override {
+    cudaEvent_t event = nullptr;
+    if (auto r = judge(cudaEventCreate(&event), "creating a timing event"); !r) return r.error();
+    return reinterpret_cast<Event>(event);
+  }
   void destroy(Event event) noexcept override { cudaEventDestroy(of(event)); }
   void destroy(Graph graph) noexcept override { cudaGraphExecDestroy(of(graph)); }
 
@@ -141,6 +149,14 @@ class CudaDriver final : public Driver {
     if (auto r = judge(status, "looking at an event"); !r) return r.error();
     return true;
   }
+  Result<Duration> elapsed(Event first, Event second) override {
+    float ms = 0;
+    if (auto r = judge(cudaEventElapsedTime(&ms, of(first), of(second)),
+                       "asking for a time between events");
+        !r)
+      return r.error();
+    return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms));
+  }
   Result<void> synchronize(Stream stream) override {
     return judge(cudaStreamSynchronize(of(stream)), "waiting for a stream");
   }
@@ -153,6 +169,10 @@ class CudaDriver final : public Driver {
   Result<void> copy_to_host(void* to, const void* from, Bytes size, Stream stream) override {
     return judge(cudaMemcpyAsync(to, from, size_of(size), cudaMemcpyDeviceToHost, of(stream)),
                  "copying to the host");
+  }
+  Result<void> copy_on_device(void* to, const void* from, Bytes size, Stream stream) override {
+    return judge(cudaMemcpyAsync(to, from, size_of(size), cudaMemcpyDeviceToDevice, of(stream)),
+                 "copying on the device");
   }
   Result<void> fill(void* to, std::uint8_t byte, Bytes size, Stream stream) override {
     return judge(cudaMemsetAsync(to, byte, size_of(size), of(stream)), "filling memory");
@@ -183,6 +203,11 @@ class CudaDriver final : public Driver {
     std::optional<Error> failed;  ///< already when it was to be recorded
     Notification done;
   };
+  struct Waiter {
+    std::deque<Waiting> waiting;  ///< in the order in which they were asked for
+    std::condition_variable wake;
+    std::thread thread;
+  };
 
   /// A sticky error is remembered: whatever is asked afterwards, it is the answer.
   Result<void> judge(cudaError_t status, const char* doing) {
@@ -200,19 +225,17 @@ class CudaDriver final : public Driver {
   }
 
   Result<cudaEvent_t> take_event();
-  void wait_for_events();
-  bool next_waiting(Waiting& next);
+  void wait_for_events(Waiter& waiter);
+  bool next_waiting(Waiter& waiter, Waiting& next);
 
   const int index_;
   const DeviceProperties properties_;
   std::atomic<int> lost_{cudaSuccess};
 
   std::mutex mutex_;
-  std::condition_variable wake_;
   bool stopping_ = false;
-  std::deque<Waiting> waiting_;  ///< in the order in which they were asked for
   std::vector<cudaEvent_t> spare_events_;
-  std::thread waiter_;  ///< last: it uses all the others
+  std::map<Stream, std::unique_ptr<Waiter>> waiters_;  ///< last: they use all the others
 };
 
 Result<cudaEvent_t> CudaDriver::take_event() {
@@ -243,31 +266,34 @@ void CudaDriver::notify(Stream stream, Notification done) {
   } else {
     next.failed = event.error();
   }
-  {
-    const std::scoped_lock lock(mutex_);
-    waiting_.push_back(std::move(next));
+  const std::scoped_lock lock(mutex_);
+  auto& waiter = waiters_[stream];
+  if (!waiter) {
+    waiter = std::make_unique<Waiter>();
+    waiter->thread = std::thread([this, own = waiter.get()] { wait_for_events(*own); });
   }
-  wake_.notify_one();
+  waiter->waiting.push_back(std::move(next));
+  waiter->wake.notify_one();
 }
 
-bool CudaDriver::next_waiting(Waiting& next) {
+bool CudaDriver::next_waiting(Waiter& waiter, Waiting& next) {
   std::unique_lock lock(mutex_);
-  wake_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
-  if (waiting_.empty()) return false;
-  next = std::move(waiting_.front());
-  waiting_.pop_front();
+  waiter.wake.wait(lock, [&] { return stopping_ || !waiter.waiting.empty(); });
+  if (waiter.waiting.empty()) return false;
+  next = std::move(waiter.waiting.front());
+  waiter.waiting.pop_front();
   return true;
 }
 
-void CudaDriver::wait_for_events() {
+void CudaDriver::wait_for_events(Waiter& waiter) {
   static_cast<void>(make_current());  // a failure is met again at the first event
   Waiting next;
-  while (next_waiting(next)) {
+  while (next_waiting(waiter, next)) {
     Result<void> result;
     if (next.failed)
       result = *next.failed;
     else
-      result = judge(cudaEventSynchronize(next.event), "running an iteration");
+      result = judge(cudaEventSynchronize(next.event), "running what was queued");
     if (next.event) {
       const std::scoped_lock lock(mutex_);
       spare_events_.push_back(next.event);

@@ -60,6 +60,8 @@ class Driver {
   virtual Result<Stream> create_stream(StreamPriority priority) = 0;
   virtual void destroy(Stream stream) noexcept = 0;
   virtual Result<Event> create_event() = 0;
+  /// One whose time `elapsed` tells; for measurements.
+  virtual Result<Event> create_timing_event() = 0;
   virtual void destroy(Event event) noexcept = 0;
   virtual void destroy(Graph graph) noexcept = 0;
 
@@ -67,13 +69,17 @@ class Driver {
   /// What is queued on `stream` from now on runs after `event`.
   virtual Result<void> wait(Stream stream, Event event) = 0;
   virtual Result<bool> finished(Event event) = 0;
+  /// From one timing event to another on the device; both are finished.
+  virtual Result<Duration> elapsed(Event first, Event second) = 0;
   /// Blocks the caller; only for start, end and checks, never while serving.
   virtual Result<void> synchronize(Stream stream) = 0;
-  /// Tells when everything queued on `stream` so far is done, or that it failed. Blocks nobody.
+  /// Tells when everything queued on `stream` so far is done, or that it failed. Blocks nobody, and
+  /// no other stream's notifications.
   virtual void notify(Stream stream, Notification done) = 0;
 
   virtual Result<void> copy_to_device(void* to, const void* from, Bytes size, Stream stream) = 0;
   virtual Result<void> copy_to_host(void* to, const void* from, Bytes size, Stream stream) = 0;
+  virtual Result<void> copy_on_device(void* to, const void* from, Bytes size, Stream stream) = 0;
   virtual Result<void> fill(void* to, std::uint8_t byte, Bytes size, Stream stream) = 0;
 
   /// Between the two, what is queued on `stream` is recorded and not run.

@@ -1,4 +1,4 @@
-// make_cuda_backend: the backend of cuda_backend.hpp on a real device, with the real libraries.
+// The backend of cuda_backend.hpp on a real device, with the real libraries.
 #include <fstream>
 #include <iterator>
 
@@ -36,9 +36,7 @@ Result<void> check_attention(const std::string& attention) {
   return cuda::check_attention(attention, cuda::flashinfer::built_in());
 }
 
-Result<std::unique_ptr<Backend>> make_cuda_backend(const model::Weights& weights,
-                                                   const CudaOptions& options) {
-  if (auto r = check_attention(options.attention); !r) return r.error();
+Result<cuda::BackendParts> cuda::open_parts(const CudaOptions& options) {
   auto driver = cuda::open_driver(options.device_index);
   if (!driver) return driver.error();
   if (auto r = (*driver)->make_current(); !r) return r.error();
@@ -50,9 +48,18 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(const model::Weights& weights
     if (!tuning) return tuning.error();
     (*gemm)->use(std::move(*tuning));
   }
-  return cuda::make_backend(
-      {std::move(*driver), &cuda::device_kernels(), std::move(*gemm), cuda::flashinfer::built_in()},
-      weights, options);
+  return cuda::BackendParts{std::move(*driver), &cuda::device_kernels(), std::move(*gemm),
+                            cuda::flashinfer::built_in()};
+}
+
+Result<std::unique_ptr<Backend>> make_cuda_backend(const model::Weights& weights,
+                                                   const CudaOptions& options) {
+  if (auto r = check_attention(options.attention); !r) return r.error();
+  auto parts = cuda::open_parts(options);
+  if (!parts) return parts.error();
+  auto backend = cuda::make_backend(std::move(*parts), weights, options);
+  if (!backend) return backend.error();
+  return std::unique_ptr<Backend>(std::move(*backend));
 }
 
 }  // namespace tandem::gpu

@@ -28,6 +28,7 @@ Result<void> check_ranges(const CudaOptions& options, const model::ModelConfig& 
   if (!options.max_context.is_zero())
     if (auto r = in_range("max_context", options.max_context.value(), 1, config.max_position); !r)
       return r;
+  if (auto r = in_range("host_kv_bytes", options.host_kv_bytes.value(), 0, 1LL << 44); !r) return r;
   if (!(options.gpu_memory_fraction > 0 && options.gpu_memory_fraction <= 1))
     return refused("gpu_memory_fraction", "must be above 0 and at most 1");
   if (config.head_dim % 2 != 0 || config.head_dim > max_head_dim)

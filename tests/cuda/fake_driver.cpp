@@ -109,8 +109,9 @@ Result<MappedMemory> FakeDriver::allocate_mapped(Bytes size) {
 }
 void FakeDriver::release_mapped(MappedMemory memory) noexcept { release(memory.host); }
 
-Result<Stream> FakeDriver::create_stream(StreamPriority) {
+Result<Stream> FakeDriver::create_stream(StreamPriority priority) {
   if (auto r = check(); !r) return r.error();
+  low_priority_streams_ += priority == StreamPriority::low;
   auto* stream = new FakeStream;
   streams_.push_back(stream);
   ++alive_;
@@ -144,7 +145,12 @@ Result<void> FakeDriver::record(Event event, Stream stream) {
   if (auto r = check(); !r) return r;
   auto& own = of(event);
   const auto number = ++own.recorded;
-  of(stream).add({.run = [&own, number] { own.reached = number; }, .free = true});
+  of(stream).add({.run =
+                      [this, &own, number] {
+                        own.reached = number;
+                        own.at = now_;
+                      },
+                  .free = true});
   return {};
 }
 Result<void> FakeDriver::wait(Stream stream, Event event) {
@@ -155,6 +161,10 @@ Result<void> FakeDriver::wait(Stream stream, Event event) {
 Result<bool> FakeDriver::finished(Event event) {
   if (auto r = check(); !r) return r.error();
   return of(event).reached == of(event).recorded;
+}
+Result<Duration> FakeDriver::elapsed(Event first, Event second) {
+  if (auto r = check(); !r) return r.error();
+  return of(second).at - of(first).at;
 }
 Result<void> FakeDriver::synchronize(Stream stream) {
   ++synchronized_;
@@ -177,6 +187,11 @@ Result<void> FakeDriver::copy_to_device(void* to, const void* from, Bytes size, 
   return {};
 }
 Result<void> FakeDriver::copy_to_host(void* to, const void* from, Bytes size, Stream stream) {
+  if (auto r = copy_to_device(to, from, size, stream); !r || !lose_a_bit_to_host) return r;
+  of(stream).enqueue([to] { ++*static_cast<std::uint8_t*>(to); });
+  return {};
+}
+Result<void> FakeDriver::copy_on_device(void* to, const void* from, Bytes size, Stream stream) {
   return copy_to_device(to, from, size, stream);
 }
 Result<void> FakeDriver::fill(void* to, std::uint8_t byte, Bytes size, Stream stream) {

@@ -41,6 +41,8 @@ class FakeDriver final : public gpu::cuda::Driver {
   [[nodiscard]] std::int64_t alive() const { return alive_; }
   /// Calls to allocate or create anything.
   [[nodiscard]] std::int64_t created() const { return created_; }
+  /// Streams of low priority that were created.
+  [[nodiscard]] std::int64_t low_priority_streams() const { return low_priority_streams_; }
   [[nodiscard]] std::int64_t synchronized() const { return synchronized_; }
 
   gpu::cuda::DeviceProperties described{.name = "Fake GPU",
@@ -48,6 +50,8 @@ class FakeDriver final : public gpu::cuda::Driver {
                                         .compute_minor = 0,
                                         .multiprocessors = 4,
                                         .memory = Bytes(128 << 20)};
+  /// Every copy to the host arrives with its first byte counted up.
+  bool lose_a_bit_to_host = false;
   gpu::cuda::MemoryInfo memory_info{Bytes(96 << 20), Bytes(128 << 20)};
 
   // ---- Driver ----
@@ -62,17 +66,21 @@ class FakeDriver final : public gpu::cuda::Driver {
   Result<gpu::cuda::Stream> create_stream(gpu::cuda::StreamPriority priority) override;
   void destroy(gpu::cuda::Stream stream) noexcept override;
   Result<gpu::cuda::Event> create_event() override;
+  Result<gpu::cuda::Event> create_timing_event() override { return create_event(); }
   void destroy(gpu::cuda::Event event) noexcept override;
   void destroy(gpu::cuda::Graph graph) noexcept override;
   Result<void> record(gpu::cuda::Event event, gpu::cuda::Stream stream) override;
   Result<void> wait(gpu::cuda::Stream stream, gpu::cuda::Event event) override;
   Result<bool> finished(gpu::cuda::Event event) override;
+  Result<Duration> elapsed(gpu::cuda::Event first, gpu::cuda::Event second) override;
   Result<void> synchronize(gpu::cuda::Stream stream) override;
   void notify(gpu::cuda::Stream stream, Notification done) override;
   Result<void> copy_to_device(void* to, const void* from, Bytes size,
                               gpu::cuda::Stream stream) override;
   Result<void> copy_to_host(void* to, const void* from, Bytes size,
                             gpu::cuda::Stream stream) override;
+  Result<void> copy_on_device(void* to, const void* from, Bytes size,
+                              gpu::cuda::Stream stream) override;
   Result<void> fill(void* to, std::uint8_t byte, Bytes size, gpu::cuda::Stream stream) override;
   Result<void> begin_capture(gpu::cuda::Stream stream) override;
   Result<gpu::cuda::Graph> end_capture(gpu::cuda::Stream stream) override;
@@ -82,6 +90,7 @@ class FakeDriver final : public gpu::cuda::Driver {
  private:
   struct FakeEvent {
     std::int64_t recorded = 0, reached = 0;
+    Duration at{0};
   };
   /// One piece of work; it may have to wait for an event to be reached.
   struct Piece {
@@ -107,7 +116,8 @@ class FakeDriver final : public gpu::cuda::Driver {
   std::int64_t fail_in_ = -1;
   bool fail_sticky_ = false;
   Duration now_{0};
-  std::int64_t pieces_run_ = 0, graphs_launched_ = 0, alive_ = 0, created_ = 0, synchronized_ = 0;
+  std::int64_t pieces_run_ = 0, graphs_launched_ = 0, alive_ = 0, created_ = 0, synchronized_ = 0,
+               low_priority_streams_ = 0;
 };
 
 /// Products written out, queued on the emulated stream. Refuses shapes that were not prepared.

@@ -1,6 +1,7 @@
 // gpu_check's own checks on the emulated device: they pass on kernels that are right, and a wrong
 // result is noticed.
 #include <catch2/catch.hpp>
+#include <functional>
 
 #include "bench/gpu_check/lab.hpp"
 #include "bench/gpu_check/model_runner.hpp"
@@ -21,21 +22,24 @@ struct FakeLab {
            .gemm = &gemm,
            .stream = stream.get(),
            .scale = 1.0 / 256};
-    lab.make_backend = [this](const model::Weights& weights, const gpu::CudaOptions& options) {
+    lab.open_parts = [this](const gpu::CudaOptions&) -> Result<gpu::cuda::BackendParts> {
       auto own = std::make_unique<tests::FakeDriver>();
-      own->described = driver.described;
+      own->lose_a_bit_to_host = lose_bits;
       own->memory_info = {Bytes(100 << 20), Bytes(100 << 20)};
+      own->described = driver.described;
       running = own.get();
-      return gpu::cuda::make_backend({std::move(own), &tests::emulated_kernels(),
-                                      std::make_unique<tests::FakeGemm>(), lab.flashinfer},
-                                     weights, options);
+      return gpu::cuda::BackendParts{std::move(own), lab.kernels, make_gemm(), lab.flashinfer};
     };
     lab.pump = [this] { running->run_all(); };
   }
 
   tests::FakeDriver driver;
   tests::FakeGemm gemm;
+  std::function<std::unique_ptr<gpu::cuda::Gemm>()> make_gemm = [] {
+    return std::make_unique<tests::FakeGemm>();
+  };
   tests::FakeDriver* running = nullptr;
+  bool lose_bits = false;
   gpu::cuda::OwnedStream stream;
   gpu_check::Lab lab;
   gpu_check::Report report;
@@ -84,7 +88,7 @@ TEST_CASE("gpu_check's models with FlashInfer's attention agree with the referen
     gpu_check::check_models(fake.lab, fake.report);
     INFO(fake.report.table());
     CHECK(fake.report.failed() == 0);
-    CHECK(fake.report.passed() == 16 + 12);  // mistral's heads have 32 elements here
+    CHECK(fake.report.passed() == 24 + 18);  // mistral's heads have 32 elements here
   }
 }
 
@@ -117,7 +121,91 @@ TEST_CASE("gpu_check's models agree with the reference on the emulated device") 
   gpu_check::check_models(fake.lab, fake.report);
   INFO(fake.report.table());
   CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 24);
+}
+
+namespace {
+
+/// Lowers logits that are low already, of one token: no reported logprob and no greedy token shows
+/// it.
+class WrongHead final : public gpu::cuda::Gemm {
+ public:
+  explicit WrongHead(std::int64_t vocab) : vocab_(vocab) {}
+  [[nodiscard]] std::string name() const override { return right_.name(); }
+  void set_workspace(std::byte* memory, Bytes size) override { right_.set_workspace(memory, size); }
+  Result<void> prepare(const gpu::cuda::GemmKey& key, std::int64_t out_stride) override {
+    return right_.prepare(key, out_stride);
+  }
+  Result<void> run(const gpu::cuda::GemmKey& key, const gpu::cuda::GemmOperands& operands,
+                   gpu::cuda::Stream stream) override {
+    auto result = right_.run(key, operands, stream);
+    if (key.n != vocab_ || key.output != gpu::cuda::GemmOutput::f32) return result;
+    reinterpret_cast<tests::EmulatedStream*>(stream)->enqueue([key, operands] {
+      for (std::int64_t row = 0; row < key.rows; ++row) {
+        auto& value = static_cast<float*>(operands.out)[row * operands.out_stride + 571];
+        if (value < 0) value -= 0.3F;
+      }
+    });
+    return result;
+  }
+
+ private:
+  std::int64_t vocab_;
+  tests::FakeGemm right_;
+};
+
+}  // namespace
+
+TEST_CASE("gpu_check notices one wrong logit that no token and no logprob shows") {
+  FakeLab fake;
+  fake.make_gemm = [] { return std::make_unique<WrongHead>(600); };
+  gpu_check::check_models(fake.lab, fake.report);
+  const auto table = fake.report.table();
+  INFO(table);
+  CHECK(fake.report.failed() == 8);
   CHECK(fake.report.passed() == 16);
+  std::size_t found = 0;
+  for (auto at = table.find("FAILED"); at != std::string::npos; at = table.find("FAILED", at + 1)) {
+    const auto line = table.rfind('\n', at) + 1;
+    found += table.substr(line, at - line).find("all logits") != std::string::npos;
+  }
+  CHECK(found == 8);
+}
+
+TEST_CASE("gpu_check's copies of KV blocks beside a decode arrive, and lost bits are noticed") {
+  FakeLab fake;
+  gpu_check::check_kv_copies(fake.lab, fake.report);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 2);
+  fake.lose_bits = true;
+  gpu_check::check_kv_copies(fake.lab, fake.report);
+  CHECK(fake.report.failed() > 0);
+}
+
+TEST_CASE("gpu_check's measurements of ceilings and products run on the emulated device") {
+  FakeLab fake;
+  model::ModelConfig config;
+  config.vocab_size = 64;
+  config.hidden_size = 32;
+  config.intermediate_size = 48;
+  config.num_layers = 2;
+  config.num_heads = 2;
+  config.num_kv_heads = 1;
+  config.head_dim = 16;
+  const auto ceilings = gpu_check::measure_ceilings(fake.lab, fake.report);
+  CHECK(ceilings.bytes_per_second > 0);
+  CHECK(ceilings.operations_per_second > 0);
+  gpu_check::measure_products(fake.lab, {config, "tiny"}, ceilings, fake.report);
+  const auto table = fake.report.table();
+  for (const auto* name : {"gemm qkv rows 1 ", "gemm head rows 8 ", "gemm of a layer rows 16 ",
+                           "% of the copy's bytes a second", "% of the large product's rate"}) {
+    INFO(name);
+    CHECK(table.find(name) != std::string::npos);
+  }
+  fake.lab.deadline = std::chrono::steady_clock::now();
+  gpu_check::measure_products(fake.lab, {config, "tiny"}, ceilings, fake.report);
+  CHECK(fake.report.table().find("the command's time is over") != std::string::npos);
 }
 
 TEST_CASE("gpu_check's measurements of models run on the emulated device") {
@@ -134,10 +222,30 @@ TEST_CASE("gpu_check's measurements of models run on the emulated device") {
   gpu::CudaOptions options;
   options.max_sequences = 4;
   options.max_iteration_tokens = Tokens(16);
+  options.layers_per_segment = 2;
   const gpu_check::ModelSize size{config, "tiny"};
+  const gpu_check::Ceilings ceilings{1e9, 1e9};
   gpu_check::ModelRunner runner(fake.lab, *model::dummy_weights(config, model::Dtype::bf16, 1),
                                 options);
+  gpu_check::measure_decode(runner, size, ceilings, fake.report);
+  gpu_check::measure_prefill(runner, size, ceilings, fake.report);
   gpu_check::measure_graphs(runner, size, fake.report);
-  gpu_check::measure_preemption(runner, size, fake.report);
-  CHECK(fake.report.table().find("preempt") != std::string::npos);
+  gpu_check::measure_preemption(runner, size, 2, fake.report);
+  gpu_check::measure_kv_copies(runner, size, fake.report);
+  const auto table = fake.report.table();
+  INFO(table);
+  CHECK(fake.report.failed() == 0);
+  for (const auto* name :
+       {"decode tiny 2 x 20 ", "% of the floor's rate", "us of the host an iteration",
+        "us without compute between iterations, worst", "prefill tiny 16 after 16 ",
+        "preempt tiny 16 tokens, groups of 2", "ms from request to yield, worst",
+        "the safepoints when nobody preempts", "checkpoint, pieces of 64 KiB, alone",
+        "checkpoint, pieces of 2048 KiB, beside a decode", "restore, pieces of 64 KiB",
+        "% longer decode iterations"}) {
+    INFO(name);
+    CHECK(table.find(name) != std::string::npos);
+  }
+  fake.lab.deadline = std::chrono::steady_clock::now();
+  gpu_check::measure_preemption(runner, size, 2, fake.report);
+  CHECK(fake.report.table().find("the command's time is over") != std::string::npos);
 }
