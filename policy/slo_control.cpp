@@ -43,25 +43,22 @@ BudgetControl::BudgetControl(const SloOptions& options) : objectives_(options.ob
   const auto first = initial_budget(options);
   if (!first) return;
   guessed_ = !options.budget_ms;
-  log_budget_ = std::log(guessed_ ? std::max(*first, options.least_ms) : *first);
-  log_least_ = std::min(std::log(options.least_ms), *log_budget_);
-  log_most_ = std::max(std::log(options.most_ms), *log_budget_);
+  budget_ms_ = guessed_ ? std::max(*first, options.least_ms) : *first;
+  log_budget_ = std::log(*budget_ms_);
+  log_least_ = std::min(std::log(options.least_ms), log_budget_);
+  log_most_ = std::max(std::log(options.most_ms), log_budget_);
   const auto baseline = options.baseline.value_or(LatencyStatistics());
   for (const Objective& objective : objectives_)
     if (const double limit = limit_ms(objective, baseline); limit > 0)
-      steered_.push_back({objective, limit, *log_budget_, *log_budget_});
+      steered_.push_back({objective, limit, log_budget_, log_budget_});
   active_ = options.control && !steered_.empty();
   if (those_about(Quantity::ttft, objectives_).empty()) return;
   if (const auto gap = strictest_gap(objectives_)) log_shortest_prompt_ = std::log(*gap);
 }
 
-std::optional<double> BudgetControl::budget_ms() const {
-  return log_budget_ ? std::optional(std::exp(*log_budget_)) : std::nullopt;
-}
-
 BudgetSnapshot BudgetControl::budgets() const {
-  if (!log_budget_) return {};
-  auto budgets = budget_of(*budget_ms(), objectives_);
+  if (!budget_ms_) return {};
+  auto budgets = budget_of(*budget_ms_, objectives_);
   if (log_prompt_) budgets.online_iteration_ms = std::exp(*log_prompt_);
   return budgets;
 }
@@ -111,6 +108,7 @@ void BudgetControl::iteration_ended(bool offline_work) {
     steered.pull = steered.felt = 0;
     lowest = std::min(lowest, steered.log_budget);
   }
+  if (lowest != log_budget_) budget_ms_ = std::exp(lowest);
   log_budget_ = lowest;
   for (auto& steered : steered_) {
     const bool about_ttft = steered.objective.quantity == Quantity::ttft;
@@ -146,7 +144,7 @@ bool BudgetControl::remember(Steered& steered) const {
 }
 
 void BudgetControl::steer_prompts() {
-  const bool gave_way = *log_budget_ <= log_least_;
+  const bool gave_way = log_budget_ <= log_least_;
   double step = 0;
   for (const auto& steered : steered_) {
     const double missed = std::min(steered.pull, 0.0);

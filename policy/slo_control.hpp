@@ -25,7 +25,7 @@ class BudgetControl {
  public:
   explicit BudgetControl(const SloOptions& options);
 
-  [[nodiscard]] std::optional<double> budget_ms() const;
+  [[nodiscard]] std::optional<double> budget_ms() const { return budget_ms_; }
   /// For the planner; limits nothing while there is no budget.
   [[nodiscard]] BudgetSnapshot budgets() const;
 
@@ -54,7 +54,8 @@ class BudgetControl {
 
   Objectives objectives_;
   bool active_ = false;
-  std::optional<double> log_budget_;  ///< the lowest
+  std::optional<double> budget_ms_;
+  double log_budget_ = 0;  ///< the lowest
   double log_least_ = 0, log_most_ = 0;
   std::vector<Steered> steered_;
   bool guessed_ = false;                      ///< the first budget was not searched for
