@@ -1,11 +1,11 @@
 // The budget, adjusted while serving. Each objective says of how many samples a share may lie above
 // its limit (1 % for a p99), and steers a budget of its own by stochastic approximation, as online
 // quantile tracking does (Robbins and Monro 1951): a sample below the limit raises it a little, one
-// above lowers it by as much as that share of samples raises it. In the long run the share of
-// samples above the limit is then what was allowed, whatever their distribution, how they cluster
-// or how it changes: the two differ by at most the way from the least to the largest budget in
-// steps, divided by the number of samples. The lowest of these budgets holds. HyGen (§3) has a
-// budget that was found before service, and nothing that follows traffic.
+// above lowers it by as much as that share of samples raises it. In the long run about that share
+// lies above the limit, whatever the distribution of samples, how they cluster or how it changes,
+// unless more does at the least budget; a budget does not rise while the share is above what was
+// allowed. The lowest of these budgets holds. HyGen (§3) has a budget that was found before service,
+// and nothing that follows traffic.
 #pragma once
 
 #include <optional>
