@@ -4,8 +4,8 @@
 // above lowers it by as much as that share of samples raises it. In the long run about that share
 // lies above the limit, whatever the distribution of samples, how they cluster or how it changes,
 // unless more does at the least budget; a budget does not rise while the share is above what was
-// allowed. The lowest of these budgets holds. HyGen (§3) has a budget that was found before service,
-// and nothing that follows traffic.
+// allowed. The lowest of these budgets holds. HyGen (§3) has a budget that was found before
+// service, and nothing that follows traffic.
 #pragma once
 
 #include <optional>
