@@ -108,9 +108,9 @@ ModelSize model_size(const std::string& name) {
   return {config, name};
 }
 
-/// Seconds that a command may take; together with the weights' generation and upload below the 8
-/// minutes of `all`. A measurement whose time is over says so and leaves out its rest; checks have
-/// no part that could be left out.
+/// Seconds that a command may take, for `all` to end within 8 minutes; whether it does, a GPU has
+/// yet to show. Most measurements leave out their rest when their time is over, and say so;
+/// attention, graph and the pinned copies are short and run to their end, as checks do.
 constexpr struct {
   const char* command;
   int seconds;

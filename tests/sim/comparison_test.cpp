@@ -17,15 +17,15 @@ using policy::Quantity;
 using policy::Statistic;
 
 /// Light traffic in bursts, and more offline work than there is time for.
-Workload mixed_workload() {
+Workload mixed_workload(Duration duration = 20s, std::size_t items = 50) {
   auto online = synthetic_online({.rate = 8,
                                   .cv = 2,
-                                  .duration = 20s,
+                                  .duration = duration,
                                   .prompt = {Tokens(20), Tokens(100)},
                                   .output = {Tokens(10), Tokens(40)},
                                   .seed = 4});
   return merge(std::move(*online),
-               synthetic_offline(50, {Tokens(50), Tokens(200)}, {Tokens(10), Tokens(30)}, 5));
+               synthetic_offline(items, {Tokens(50), Tokens(200)}, {Tokens(10), Tokens(30)}, 5));
 }
 
 ComparisonOptions options_of(const RunOptions& run) {
@@ -37,6 +37,18 @@ ComparisonOptions options_of(const RunOptions& run) {
   options.run.scheduler.max_sequences = 32;
   options.run.scheduler.kv_blocks = Blocks(600);
   options.interval = 2s;
+  return options;
+}
+
+/// For longer runs, on a device whose iterations scatter and take 8 ms and 0.1 ms a row.
+ComparisonOptions noisy_options(Duration horizon) {
+  auto options = options_of(test::small_run());
+  options.run.horizon = horizon;
+  options.run.faults.noise = 0.05;
+  policy::LatencyCoefficients coefficients;
+  coefficients.fixed = 8;
+  coefficients.row = 0.1;
+  options.run.device = make_fitted_device({policy::LatencyForm::context, coefficients});
   return options;
 }
 
@@ -109,21 +121,8 @@ TEST_CASE("the rate that is found meets the objective too, and is kept to") {
 TEST_CASE(
     "fast and full mode agree on throughput within 2 %, though in full mode models learn on") {
   spdlog::set_level(spdlog::level::off);
-  auto online = synthetic_online({.rate = 8,
-                                  .cv = 2,
-                                  .duration = 180s,
-                                  .prompt = {Tokens(20), Tokens(100)},
-                                  .output = {Tokens(10), Tokens(40)},
-                                  .seed = 4});
-  const auto workload = merge(std::move(*online), synthetic_offline(400, {Tokens(50), Tokens(200)},
-                                                                    {Tokens(10), Tokens(30)}, 5));
-  auto options = options_of(test::small_run());
-  options.run.horizon = 180s;
-  options.run.faults.noise = 0.05;
-  policy::LatencyCoefficients coefficients;
-  coefficients.fixed = 8;
-  coefficients.row = 0.1;
-  options.run.device = make_fitted_device({policy::LatencyForm::context, coefficients});
+  const auto workload = mixed_workload(180s, 400);
+  auto options = noisy_options(180s);
   options.objectives = {{Quantity::tbt, Statistic::p99, true, 0.3}};
   Comparison fast(workload, options);
   options.mode = RunMode::full;
@@ -146,21 +145,8 @@ TEST_CASE(
 
 TEST_CASE(
     "a budget that is adjusted meets objectives with most of what the best fixed one harvests") {
-  auto online = synthetic_online({.rate = 8,
-                                  .cv = 2,
-                                  .duration = 600s,
-                                  .prompt = {Tokens(20), Tokens(100)},
-                                  .output = {Tokens(10), Tokens(40)},
-                                  .seed = 4});
-  const auto workload = merge(std::move(*online), synthetic_offline(400, {Tokens(50), Tokens(200)},
-                                                                    {Tokens(10), Tokens(30)}, 5));
-  auto options = options_of(test::small_run());
-  options.run.horizon = 600s;
-  options.run.faults.noise = 0.05;
-  policy::LatencyCoefficients coefficients;
-  coefficients.fixed = 8;
-  coefficients.row = 0.1;
-  options.run.device = make_fitted_device({policy::LatencyForm::context, coefficients});
+  const auto workload = mixed_workload(600s, 400);
+  auto options = noisy_options(600s);
   const Objective tbt_p99{Quantity::tbt, Statistic::p99, true, 0.3};
   const Objective ttft_p99{Quantity::ttft, Statistic::p99, true, 0.3};
   const Objective tbt_mean{Quantity::tbt, Statistic::mean, true, 0.3};
