@@ -1,10 +1,11 @@
 // Executor: owns the device and decides nothing. Runs plans in the order in which they came,
-// segment by segment, and answers each with its report.
+// segment by segment, and answers each with its report. A device that can has the next plan started
+// while the last segment of the one before runs, and does not wait for this actor between the two.
 //   in   RunIteration  queued behind what runs; answered by IterationFinished
 //        Preempt       what is named and everything after it is reported aborted at the next
-//        safepoint SegmentDone   from the device: the mailbox is the safepoint, so a Preempt that
-//        came while the
-//                      segment ran has been seen before the next one starts
+//                      safepoint; what was started ahead runs to its end
+//        SegmentDone   from the device: the mailbox is the safepoint, so a Preempt that came while
+//                      the segment ran has been seen before the next one starts
 //   dies on a device error, after every plan in its hands was reported failed or aborted.
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -28,14 +29,14 @@ struct ExecutorState {
   std::uint32_t segment = 0;
   TimePoint started{};
   bool preempt_front = false;
+  bool ahead = false;  ///< the second one was started, too
+  /// Told of the one ahead before the front one's end was: a start that failed at once.
+  std::optional<msg::SegmentDone> done_ahead;
 };
 using Self = Executor::stateful_pointer<ExecutorState>;
 
-void start_segment(Self self) {
-  auto& state = self->state;
-  const auto& plan = state.jobs.front().plan;
-  const auto segment = state.segment;
-  state.backend->start_segment(
+void start_segment(Self self, const PlanPtr& plan, std::uint32_t segment) {
+  self->state.backend->start_segment(
       plan, segment, [handle = Executor(self), id = plan->id, segment](Result<void> result) {
         msg::SegmentDone done{id, segment, std::nullopt};
         if (!result) done.error = result.error();
@@ -43,13 +44,33 @@ void start_segment(Self self) {
       });
 }
 
+/// The second plan, once nothing of the front one is left to start.
+void start_ahead(Self self) {
+  auto& state = self->state;
+  if (state.ahead || state.jobs.size() < 2) return;
+  if (state.segment + 1 != state.backend->num_segments(*state.jobs.front().plan)) return;
+  const auto next = state.jobs[1].plan;
+  if (!state.backend->runs_ahead(*next)) return;
+  state.ahead = true;
+  start_segment(self, next, 0);
+}
+
+void start_next_segment(Self self) {
+  start_segment(self, self->state.jobs.front().plan, self->state.segment);
+  start_ahead(self);
+}
+
+/// Its time begins now in either case: one that was started ahead had to wait for the one before.
 void start_front(Self self) {
   auto& state = self->state;
   if (state.jobs.empty()) return;
   state.segment = 0;
   state.preempt_front = false;
   state.started = now(self);
-  start_segment(self);
+  if (!std::exchange(state.ahead, false)) return start_next_segment(self);
+  if (auto done = std::exchange(state.done_ahead, std::nullopt))
+    caf::anon_send(Executor(self), std::move(*done));
+  start_ahead(self);
 }
 
 void answer_front(Self self, IterationReport report) {
@@ -71,6 +92,7 @@ void abort_waiting(Self self) {
 
 void fail(Self self, const Error& reason) {
   spdlog::error("device_failed what=\"{}\"", reason.message);
+  self->state.ahead = false;
   answer_front(self, {.outcome = Outcome::failed, .elapsed = since_start(self), .error = reason});
   abort_waiting(self);
   self->quit(caf::make_error(caf::sec::runtime_error, reason.message));
@@ -91,13 +113,17 @@ void finish_front(Self self) {
 
 void on_segment_done(Self self, const msg::SegmentDone& done) {
   auto& state = self->state;
+  if (state.ahead && state.jobs[1].plan->id == done.id) {
+    state.done_ahead = done;
+    return;
+  }
   if (state.jobs.empty() || state.jobs.front().plan->id != done.id || state.segment != done.segment)
     return;
   if (done.error) return fail(self, *done.error);
   ++state.segment;
   const auto& plan = *state.jobs.front().plan;
   if (state.segment == state.backend->num_segments(plan)) return finish_front(self);
-  if (!state.preempt_front) return start_segment(self);
+  if (!state.preempt_front) return start_next_segment(self);
   state.backend->abort(plan);
   answer_front(self, {.outcome = Outcome::aborted, .elapsed = since_start(self)});
   abort_waiting(self);
@@ -110,17 +136,16 @@ void on_preempt(Self self, const msg::Preempt& preempt) {
     state.preempt_front = true;
     return;
   }
-  // The front one runs on; what stands behind it from `id` on leaves at once, in order.
-  auto front = std::move(state.jobs.front());
-  state.jobs.pop_front();
+  // What was started runs on; what stands behind it from `id` on leaves at once, in order.
+  const std::size_t started = state.ahead ? 2 : 1;
   std::deque<Job> kept;
-  while (!state.jobs.empty() && raw(state.jobs.front().plan->id) < raw(preempt.id)) {
+  while (!state.jobs.empty() &&
+         (kept.size() < started || raw(state.jobs.front().plan->id) < raw(preempt.id))) {
     kept.push_back(std::move(state.jobs.front()));
     state.jobs.pop_front();
   }
   abort_waiting(self);
   state.jobs = std::move(kept);
-  state.jobs.push_front(std::move(front));
 }
 
 Executor::behavior_type executor(Self self,
@@ -131,7 +156,10 @@ Executor::behavior_type executor(Self self,
       [self](const msg::RunIteration& run) {
         auto promise = self->make_response_promise<msg::IterationFinished>();
         self->state.jobs.push_back({run.plan, promise});
-        if (self->state.jobs.size() == 1) start_front(self);
+        if (self->state.jobs.size() == 1)
+          start_front(self);
+        else
+          start_ahead(self);
         return promise;
       },
       [self](const msg::Preempt& preempt) { on_preempt(self, preempt); },

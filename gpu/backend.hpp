@@ -1,6 +1,6 @@
 // The device, as the executor sees it. One object owns weights, KV memory and sampler slots; it
-// runs one plan at a time, segment by segment, and decides nothing. Implementations: gpu/host (CPU)
-// and, where the CUDA toolkit was found, gpu/cuda. Tests and the simulator bring their own.
+// runs one plan after another, segment by segment, and decides nothing. Implementations: gpu/host
+// (CPU) and, where the CUDA toolkit was found, gpu/cuda. Tests and the simulator bring their own.
 #pragma once
 
 #include <cstdint>
@@ -38,11 +38,16 @@ class Backend {
   [[nodiscard]] virtual const DeviceLimits& limits() const = 0;
   /// How many segments `plan` runs in: the layers between two safepoints. At least 1.
   [[nodiscard]] virtual std::uint32_t num_segments(const Plan& plan) const = 0;
+  /// Whether `plan` can be started behind the plan before it, as soon as that one's last segment
+  /// was started: so that the device need not wait for the host between the two. It has one segment
+  /// then, and is not aborted once it was started.
+  [[nodiscard]] virtual bool runs_ahead(const Plan& /*plan*/) const { return false; }
   /// Runs segment `index` (0, 1, … in order) of `plan`. A plan's first segment starts only after
-  /// the previous plan was collected or aborted; slices that name a source_slice take the token
-  /// sampled by the plan collected last.
+  /// the previous plan was collected or aborted, or ahead of its collect (runs_ahead), one plan at
+  /// most; callbacks of success come in the order of the starts. Slices that name a source_slice
+  /// take the token sampled by the plan before.
   virtual void start_segment(const PlanPtr& plan, std::uint32_t index, SegmentCallback done) = 0;
-  /// After the last segment: the samples, in slice order.
+  /// After the last segment, in the order of the plans: the samples, in slice order.
   virtual Result<std::vector<Sample>> collect(const Plan& plan) = 0;
   /// Instead of the next segment: forget the plan. Bindings stay; samples of the plan before it
   /// stay the last ones.

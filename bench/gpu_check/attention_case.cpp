@@ -78,7 +78,7 @@ AttentionCase::AttentionCase(const Lab& lab, std::int64_t kv_heads, std::int64_t
   input_here_.resize(static_cast<std::size_t>(layout_->bytes().value()));
   const auto view = layout_->view(input_here_.data());
   IterationPacker packer(shape_, capacity, num_blocks);
-  packed_ = packer.pack(plan_, {}, std::vector<SlotState>(parts.size()), 1, view);
+  packed_ = packer.pack(plan_, {}, std::vector<SlotState>(parts.size()), {}, view);
   sizes_ = PassSizes::of(*view.header);
 
   // Padding of heads is zero, as the append leaves it.

@@ -139,23 +139,27 @@ void check_draws(const Lab& lab, Report& report) {
   const DeviceArray<SampleInput> samples(lab, inputs);
   const DeviceArray<float> logits_there(lab, logits);
   const DeviceArray<SampleOutput> outputs(lab, rows);
+  const DeviceArray<std::int32_t> tokens(lab, rows);
   lab.kernels->draw({.header = header.data(),
                      .samples = samples.data(),
                      .biases = nullptr,
                      .logits = logits_there.data(),
                      .counts = nullptr,
                      .outputs = outputs.data(),
+                     .drawn = tokens.data(),
                      .first = 0,
                      .vocab = vocab,
                      .stride = vocab},
                     rows, lab.stream);
   const auto drawn = outputs.read();
+  const auto for_next = tokens.read();
   for (std::size_t i = 0; i < rows; ++i) {
     model::SamplerState host(params[i], {}, {});
     std::vector<float> row(logits.begin() + static_cast<std::ptrdiff_t>(i) * vocab,
                            logits.begin() + static_cast<std::ptrdiff_t>(i + 1) * vocab);
     const auto truth = host.sample(row);
     const bool same = drawn[i].token == truth.token && drawn[i].ticket == 9 &&
+                      for_next[i] == truth.token &&
                       std::abs(drawn[i].logprob - truth.logprob) < 1e-3F;
     report.check(
         "draw row " + std::to_string(i), same,

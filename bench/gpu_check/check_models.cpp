@@ -128,6 +128,28 @@ std::vector<TokenId> follow(ModelRunner& runner, const model::WeightsPtr& weight
   return drawn;
 }
 
+/// Iterations that are started behind one another draw what they draw one by one.
+void check_ahead(ModelRunner& runner, const std::string& name,
+                 const std::vector<std::vector<TokenId>>& prompts, std::size_t steps,
+                 Report& report) {
+  const auto begin = [&] {
+    runner.make_sequences(prompts.size(), 128, RequestClass::online, {.temperature = 0});
+    runner.prefill(prompts);
+  };
+  begin();
+  std::vector<std::vector<Sample>> one_by_one;
+  for (std::size_t i = 0; i < steps; ++i) one_by_one.push_back(runner.decode());
+  begin();
+  const auto ahead = runner.decode_ahead(steps);
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < steps; ++i)
+    for (std::size_t s = 0; s < prompts.size(); ++s)
+      different += ahead[i][s].token != one_by_one[i][s].token;
+  report.check("model " + name + ": tokens of iterations started ahead", different == 0,
+               std::to_string(different) + " of " + std::to_string(steps * prompts.size()) +
+                   " differ from those one by one");
+}
+
 /// `attention` as in CudaOptions.
 void check_model(const Lab& lab, const TinyModel& tiny, const std::string& attention,
                  Report& report) {
@@ -149,6 +171,7 @@ void check_model(const Lab& lab, const TinyModel& tiny, const std::string& atten
       alone = drawn;
       continue;
     }
+    check_ahead(runner, prefix + tiny.name, prompts, static_cast<std::size_t>(steps), report);
     const auto same =
         std::mismatch(alone.begin(), alone.end(), drawn.begin()).first - alone.begin();
     report.note("model " + prefix + tiny.name + ": tokens equal to those alone",

@@ -49,6 +49,36 @@ std::vector<std::vector<TokenId>> one_chunk(const ModelSize& size, std::int64_t 
   return {some_tokens(static_cast<std::size_t>(tokens), size.config.vocab_size, 1)};
 }
 
+/// Of some decode iterations after another.
+struct DecodeTimes {
+  double seconds = 0, host_seconds = 0;  ///< an iteration
+  std::vector<double> gaps_us;           ///< between two graphs on the device, ascending
+};
+
+template <class Decode>
+DecodeTimes time_decodes(ModelRunner& runner, std::size_t steps, const Decode& decode) {
+  must(runner.timed_driver().time_launches(steps));
+  runner.take_host_seconds();
+  const auto start = Clock::now();
+  decode();
+  DecodeTimes times{.seconds = seconds_since(start) / static_cast<double>(steps),
+                    .host_seconds = runner.take_host_seconds() / static_cast<double>(steps)};
+  runner.finish();
+  for (const auto gap : must(runner.timed_driver().gaps()))
+    times.gaps_us.push_back(to_ms(gap) * 1e3);
+  std::sort(times.gaps_us.begin(), times.gaps_us.end());
+  return times;
+}
+
+void report_gaps(const std::string& name, const DecodeTimes& times, const std::string& how,
+                 Report& report) {
+  const auto& gaps = times.gaps_us;
+  if (gaps.empty()) return report.note(name, "not replayed by graphs: idle time is not known");
+  const auto what = "us without compute between iterations" + how;
+  report.figure(name, gaps[gaps.size() / 2], what + ", median");
+  report.figure(name, gaps.back(), what + ", worst");
+}
+
 /// What one decode shape took, by the host's clock, and on the device between two graphs.
 void measure_decode_shape(ModelRunner& runner, const ModelSize& size, const Ceilings& ceilings,
                           std::int64_t sequences, std::int64_t context, Report& report) {
@@ -64,25 +94,20 @@ void measure_decode_shape(ModelRunner& runner, const ModelSize& size, const Ceil
                         {.temperature = 0});
   runner.pretend_context(context);
   for (int i = 0; i < 3; ++i) runner.decode();
-  must(runner.timed_driver().time_launches(steps));
-  runner.take_host_seconds();
-  const auto start = Clock::now();
-  for (std::size_t i = 0; i < steps; ++i) runner.decode();
-  const double seconds = seconds_since(start) / steps;
-  const double host_seconds = runner.take_host_seconds() / steps;
-  runner.finish();
+  const auto times = time_decodes(runner, steps, [&] { runner.decode_ahead(steps); });
+  const auto one_by_one = time_decodes(runner, steps, [&] {
+    for (std::size_t i = 0; i < steps; ++i) runner.decode();
+  });
+  const double seconds = times.seconds;
   const double floor = least_bytes(size.config, sequences, context) / ceilings.bytes_per_second;
   report.figure(name, seconds * 1e3, "ms an iteration");
   report.figure(name, static_cast<double>(sequences) / seconds, "tokens/s");
   report.figure(name, floor * 1e3, "ms floor: weights and keys at the copy's bytes a second");
   report.figure(name, 100 * floor / seconds, "% of the floor's rate");
-  report.figure(name, host_seconds * 1e6, "us of the host an iteration");
-  std::vector<double> gaps;
-  for (const auto gap : must(runner.timed_driver().gaps())) gaps.push_back(to_ms(gap) * 1e3);
-  if (gaps.empty()) return report.note(name, "not replayed by graphs: idle time is not known");
-  std::sort(gaps.begin(), gaps.end());
-  report.figure(name, gaps[gaps.size() / 2], "us without compute between iterations, median");
-  report.figure(name, gaps.back(), "us without compute between iterations, worst");
+  report.figure(name, times.host_seconds * 1e6, "us of the host an iteration");
+  report_gaps(name, times, "", report);
+  report.figure(name, one_by_one.seconds * 1e3, "ms an iteration, one by one");
+  report_gaps(name, one_by_one, ", one by one", report);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include "bench/gpu_check/model_runner.hpp"
 
 #include <algorithm>
-#include <future>
 
 namespace tandem::gpu_check {
 namespace {
@@ -100,24 +99,66 @@ void ModelRunner::pretend_context(std::int64_t context) {
   for (auto& one : contexts_) one = static_cast<std::uint32_t>(context);
 }
 
+PlanPtr ModelRunner::following_plan() {
+  auto plan = std::make_shared<Plan>();
+  plan->id = IterationId(next_id_++);
+  for (std::size_t i = 0; i < contexts_.size(); ++i) {
+    plan->slices.push_back(slice_of(i, 1));
+    plan->slices.back().source_slice = static_cast<std::uint32_t>(i);
+  }
+  return plan;
+}
+
+std::vector<std::vector<Sample>> ModelRunner::decode_ahead(std::size_t steps) {
+  std::vector<std::vector<Sample>> drawn;
+  PlanPtr before;
+  std::future<Result<void>> before_done;
+  const auto finish_before = [&] {
+    lab_.pump();
+    must(before_done.get());
+    drawn.push_back(collect(*before));
+  };
+  for (std::size_t i = 0; i < steps; ++i) {
+    auto plan = following_plan();
+    if (!backend_->runs_ahead(*plan))
+      stop(error(Errc::unsupported, "this device runs no plan ahead"));
+    auto done = start(plan, 0);
+    for (auto& context : contexts_) ++context;
+    if (before) finish_before();
+    before = std::move(plan);
+    before_done = std::move(done);
+  }
+  if (before) finish_before();
+  return drawn;
+}
+
+std::future<Result<void>> ModelRunner::start(const PlanPtr& plan, std::uint32_t segment) {
+  auto done = std::make_shared<std::promise<Result<void>>>();
+  auto result = done->get_future();
+  const auto before = Clock::now();
+  backend_->start_segment(plan, segment, [done](Result<void> r) { done->set_value(std::move(r)); });
+  host_seconds_ += seconds_since(before);
+  return result;
+}
+
 void ModelRunner::run_segment(const PlanPtr& plan, std::uint32_t index) {
-  std::promise<Result<void>> done;
-  auto result = done.get_future();
-  const auto start = Clock::now();
-  backend_->start_segment(plan, index, [&done](Result<void> r) { done.set_value(std::move(r)); });
-  host_seconds_ += seconds_since(start);
+  auto result = start(plan, index);
   lab_.pump();
   must(result.get());
 }
 
+std::vector<Sample> ModelRunner::collect(const Plan& plan) {
+  const auto before = Clock::now();
+  auto samples = must(backend_->collect(plan));
+  host_seconds_ += seconds_since(before);
+  for (const auto& sample : samples) last_[raw(plan.slices[sample.slice].slot)] = sample.token;
+  return samples;
+}
+
 std::vector<Sample> ModelRunner::run(const PlanPtr& plan) {
   for (std::uint32_t s = 0; s < backend_->num_segments(*plan); ++s) run_segment(plan, s);
-  const auto start = Clock::now();
-  auto samples = must(backend_->collect(*plan));
-  host_seconds_ += seconds_since(start);
   for (const auto& slice : plan->slices) contexts_[raw(slice.slot)] += slice.num_tokens;
-  for (const auto& sample : samples) last_[raw(plan->slices[sample.slice].slot)] = sample.token;
-  return samples;
+  return collect(*plan);
 }
 
 void ModelRunner::finish() { must(driver_->synchronize(backend_->compute_stream())); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,9 @@ class ModelRunner {
   std::vector<Sample> prefill(const std::vector<std::vector<TokenId>>& chunks);
   /// One iteration of one token for every sequence: the one drawn last.
   std::vector<Sample> decode();
+  /// `steps` iterations of one token for every sequence, each started behind the one before and
+  /// taking its tokens on the device, as in service; returns what each drew.
+  std::vector<std::vector<Sample>> decode_ahead(std::size_t steps);
   /// As if every sequence had `context` positions already; what is in them does not matter.
   void pretend_context(std::int64_t context);
 
@@ -45,6 +49,10 @@ class ModelRunner {
 
  private:
   std::vector<Sample> run(const PlanPtr& plan);
+  std::future<Result<void>> start(const PlanPtr& plan, std::uint32_t segment);
+  std::vector<Sample> collect(const Plan& plan);
+  /// One token for every sequence: what the plan before draws.
+  PlanPtr following_plan();
   Slice slice_of(std::size_t sequence, std::uint32_t tokens) const;
 
   const Lab& lab_;

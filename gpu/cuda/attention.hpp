@@ -55,8 +55,17 @@ class OwnAttention final : public Attention {
   void run_prefills(std::int64_t layer, const PassSizes& sizes, Stream stream) const;
 
  private:
-  [[nodiscard]] AttendArgs attend_args(std::int64_t layer) const;
-  [[nodiscard]] MergeArgs merge_args() const;
+  /// What decode and prefill items differ in.
+  struct ItemKind {
+    void (*attend)(const AttendArgs&, std::int64_t items, Stream);
+    const std::uint32_t* num_items;
+    const AttendItem* items;
+    const std::uint32_t* num_merges;
+    const MergeItem* merges;
+    std::int64_t tile_rows;
+  };
+  void run_items(std::int64_t layer, const ItemKind& kind, std::int64_t items, std::int64_t merges,
+                 Stream stream) const;
 
   const AttentionParts parts_;
 };

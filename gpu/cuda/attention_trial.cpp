@@ -34,7 +34,7 @@ Result<void> try_attention(Attention& attention, const TrialPlace& place) {
       std::min({place.capacity.rows, place.capacity.context, place.num_blocks * kv_block_tokens});
   for (const auto tokens : trial_tokens) {
     const auto plan = plan_of(static_cast<std::uint32_t>(std::min(tokens, most)));
-    const auto& packed = packer.pack(plan, {}, slots, 0, view);
+    const auto& packed = packer.pack(plan, {}, slots, {}, view);
     auto done = driver.copy_to_device(place.device, place.host, layout.bytes(), place.stream);
     if (done) done = attention.plan(view, packed, place.stream);
     if (done) done = attention.run(0, PassSizes::of(*view.header), place.stream);

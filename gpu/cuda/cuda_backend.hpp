@@ -2,8 +2,10 @@
 // sampling in bf16. One compute stream runs everything in order. Decode iterations of up to 256
 // sequences replay captured graphs; others are launched in groups of layers, of which at most one
 // stands in the queue behind the one that runs: between two of them an offline plan can be stopped.
-// Completion is told by the driver; tokens leave through mapped memory. Nothing waits and nothing
-// is allocated while serving.
+// A plan of one segment may be queued whole behind the plan that runs, whose tokens it takes from
+// the device: so the device goes from one iteration to the next without the host. Completion is
+// told by the driver; tokens leave through mapped memory. Nothing waits and nothing is allocated
+// while serving.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +65,8 @@ class DeviceBackend : public Backend {
  public:
   [[nodiscard]] virtual Driver& driver() = 0;
   [[nodiscard]] virtual Stream compute_stream() const = 0;
-  /// Of the plan collected last, of up to `logit_rows` samples in the order of its slices.
+  /// Of the plan collected last, if none was started since, of up to `logit_rows` samples in the
+  /// order of its slices.
   [[nodiscard]] virtual DeviceLogits logits() const = 0;
   [[nodiscard]] virtual KvPool kv_pool() const = 0;
   /// None without host_kv_bytes.

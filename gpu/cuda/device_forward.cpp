@@ -46,6 +46,7 @@ Result<void> DeviceForward::multiply(const Product& product, const std::uint16_t
 void DeviceForward::embed(const PassSizes& sizes, Stream stream) const {
   parts_.kernels->embed({.header = parts_.iteration.header,
                          .tokens = parts_.iteration.tokens,
+                         .drawn = parts_.workspace.drawn,
                          .table = parts_.model->embedding(),
                          .residual = parts_.workspace.residual,
                          .hidden = narrow(shape_.hidden)},
@@ -136,6 +137,7 @@ Result<void> DeviceForward::sample(const PassSizes& sizes, Stream stream) const 
                           .logits = space.logits,
                           .counts = space.counts,
                           .outputs = parts_.outputs,
+                          .drawn = space.drawn,
                           .first = narrow(first),
                           .vocab = narrow(shape_.vocab),
                           .stride = parts_.logit_stride},

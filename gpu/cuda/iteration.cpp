@@ -101,7 +101,7 @@ SlotState::SlotState(const SamplingParams& sampling, std::size_t num_output)
   biases.resize(kept);
 }
 
-bool SlotState::penalizes() const {
+bool penalizes(const SamplingParams& params) {
   return params.repetition_penalty != 1.0F || params.presence_penalty != 0.0F ||
          params.frequency_penalty != 0.0F;
 }
@@ -109,7 +109,7 @@ bool SlotState::penalizes() const {
 std::vector<SeenEntry> seen_entries(SlotId slot, const SamplingParams& params,
                                     std::span<const TokenId> prompt,
                                     std::span<const TokenId> output) {
-  if (!SlotState(params, 0).penalizes()) return {};
+  if (!penalizes(params)) return {};
   std::vector<SeenEntry> entries;
   entries.reserve(prompt.size() + output.size());
   const auto place = static_cast<std::int32_t>(raw(slot));
@@ -164,8 +164,9 @@ IterationPacker::IterationPacker(const ModelShape& shape, const IterationCapacit
   prefill_.reserve(capacity.prefill_items(), 0);
 }
 
-const PackedIteration& IterationPacker::pack(const Plan& plan, std::span<const TokenId> last_tokens,
-                                             std::span<const SlotState> slots, std::uint32_t ticket,
+const PackedIteration& IterationPacker::pack(const Plan& plan,
+                                             std::span<const std::int32_t> last_drawn,
+                                             std::span<const SlotState> slots, IterationMark mark,
                                              const IterationView& out) {
   TANDEM_CHECK(!plan.slices.empty(), "a plan without slices");
   TANDEM_CHECK(static_cast<std::int64_t>(plan.slices.size()) <= capacity_.sequences,
@@ -182,8 +183,8 @@ const PackedIteration& IterationPacker::pack(const Plan& plan, std::span<const T
     (slice.num_tokens == 1 ? packed_.decodes : packed_.prefills)
         .push_back(static_cast<std::int32_t>(i));
   }
-  for (const auto index : packed_.decodes) add_slice(plan, index, last_tokens, out);
-  for (const auto index : packed_.prefills) add_slice(plan, index, last_tokens, out);
+  for (const auto index : packed_.decodes) add_slice(plan, index, last_drawn, out);
+  for (const auto index : packed_.prefills) add_slice(plan, index, last_drawn, out);
   for (std::uint32_t i = 0; i < plan.slices.size(); ++i)
     if (plan.slices[i].samples) add_sample(plan, i, slots[raw(plan.slices[i].slot)], out);
   packed_.decode_only = packed_.prefills.empty();
@@ -194,12 +195,14 @@ const PackedIteration& IterationPacker::pack(const Plan& plan, std::span<const T
                  .decode_merges = static_cast<std::uint32_t>(decode_.merges.size()),
                  .prefill_items = static_cast<std::uint32_t>(prefill_.items.size()),
                  .prefill_merges = static_cast<std::uint32_t>(prefill_.merges.size()),
-                 .ticket = ticket};
+                 .ticket = mark.ticket,
+                 .first_drawn = mark.first_drawn};
   return packed_;
 }
 
 void IterationPacker::add_slice(const Plan& plan, std::int32_t index,
-                                std::span<const TokenId> last_tokens, const IterationView& out) {
+                                std::span<const std::int32_t> last_drawn,
+                                const IterationView& out) {
   const auto& slice = plan.slices[static_cast<std::size_t>(index)];
   out.sequences[index] = {.first_row = static_cast<std::int32_t>(packed_.rows),
                           .num_tokens = static_cast<std::int32_t>(slice.num_tokens),
@@ -225,19 +228,20 @@ void IterationPacker::add_slice(const Plan& plan, std::int32_t index,
     TANDEM_CHECK(table[i] < num_blocks_, "a block beyond the pool");
   }
   packed_.table_entries += blocks;
-  auto tokens = plan.tokens_of(slice);
+  const auto tokens = plan.tokens_of(slice);
   if (tokens.empty()) {
-    TANDEM_CHECK(slice.source_slice < last_tokens.size() && last_tokens[slice.source_slice] >= 0,
-                 "the source slice sampled a token in the plan collected last");
+    TANDEM_CHECK(slice.source_slice < last_drawn.size() && last_drawn[slice.source_slice] >= 0,
+                 "the source slice samples a token in the plan before");
     TANDEM_CHECK(count == 1, "a slice has all of its tokens or none");
-    tokens = last_tokens.subspan(slice.source_slice, 1);
+    out.tokens[packed_.rows] = ~last_drawn[slice.source_slice];
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    TANDEM_CHECK(tokens[i] >= 0 && tokens[i] < shape_.vocab, "a token outside the vocabulary");
+    out.tokens[static_cast<std::size_t>(packed_.rows) + i] = tokens[i];
   }
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto token = tokens[static_cast<std::size_t>(i)];
-    TANDEM_CHECK(token >= 0 && token < shape_.vocab, "a token outside the vocabulary");
     const auto position = slice.context + i;
     const auto row = packed_.rows + i;
-    out.tokens[row] = token;
     out.positions[row] = static_cast<std::int32_t>(position);
     out.kv_slots[row] =
         static_cast<std::int32_t>(table[position / key_block] * key_block + position % key_block);
@@ -264,7 +268,7 @@ void IterationPacker::add_sample(const Plan& plan, std::uint32_t index, const Sl
       .top_k = params.top_k,
       .row = row,
       .slot = static_cast<std::int32_t>(raw(slice.slot)),
-      .penalizes = slot.penalizes() ? 1 : 0,
+      .penalizes = penalizes(params) ? 1 : 0,
       .num_logprobs = params.logprobs ? static_cast<std::int32_t>(*params.logprobs) : -1,
       .bias_first = static_cast<std::uint32_t>(packed_.biases),
       .bias_count = static_cast<std::uint32_t>(slot.biases.size())};

@@ -19,12 +19,15 @@ namespace tandem::gpu::cuda {
 inline constexpr std::size_t max_top_logprobs = 20;
 inline constexpr std::size_t max_logit_bias = 1024;
 
+/// Iterations that the device knows of at a time: one that runs, and one that stands behind it.
+inline constexpr std::size_t max_on_device = 2;
+
 struct IterationHeader {
   std::uint32_t rows = 0, sampled = 0;
   std::uint32_t decode_items = 0, decode_merges = 0;
   std::uint32_t prefill_items = 0, prefill_merges = 0;
-  std::uint32_t ticket = 0;  ///< what the samples of this iteration are marked with
-  std::uint32_t reserved = 0;
+  std::uint32_t ticket = 0;       ///< what the samples of this iteration are marked with
+  std::uint32_t first_drawn = 0;  ///< where they begin in `outputs` and `drawn` (DrawArgs)
 };
 
 /// How one row is drawn from.
@@ -85,8 +88,9 @@ struct IterationCapacity {
 /// Pointers into an iteration's buffer, on the host or on the device.
 struct IterationView {
   IterationHeader* header = nullptr;
-  std::int32_t *tokens = nullptr, *positions = nullptr, *kv_slots = nullptr;  ///< by row
-  SequenceInput* sequences = nullptr;                                         ///< by slice
+  /// By row. A negative token is ~(its place among those that the device drew): EmbedArgs.
+  std::int32_t *tokens = nullptr, *positions = nullptr, *kv_slots = nullptr;
+  SequenceInput* sequences = nullptr;  ///< by slice
   SampleInput* samples = nullptr;
   std::int32_t* sampled_rows = nullptr;
   AttendItem *decode_items = nullptr, *prefill_items = nullptr;
@@ -120,8 +124,10 @@ struct SlotState {
 
   SlotState() = default;
   SlotState(const SamplingParams& sampling, std::size_t num_output);
-  [[nodiscard]] bool penalizes() const;
 };
+
+/// Whether what was seen before counts for what is drawn.
+bool penalizes(const SamplingParams& params);
 
 /// The words of every token that penalties of `params` apply to, ascending by token.
 std::vector<SeenEntry> seen_entries(SlotId slot, const SamplingParams& params,
@@ -150,20 +156,25 @@ struct PassSizes {
   static PassSizes of_decodes(std::int64_t bucket, const IterationCapacity& capacity);
 };
 
+/// How the samples of an iteration are told from others': see IterationHeader.
+struct IterationMark {
+  std::uint32_t ticket = 0, first_drawn = 0;
+};
+
 class IterationPacker {
  public:
   IterationPacker(const ModelShape& shape, const IterationCapacity& capacity,
                   std::int64_t num_blocks);
 
-  /// Writes `plan` to `out` (host memory). `last_tokens` are those of the plan collected before, by
-  /// slice, -1 where none was sampled; `slots` by slot. Whatever does not fit is a bug of the
-  /// scheduler and ends the process, as on the host device.
-  const PackedIteration& pack(const Plan& plan, std::span<const TokenId> last_tokens,
-                              std::span<const SlotState> slots, std::uint32_t ticket,
+  /// Writes `plan` to `out` (host memory). `last_drawn` says where the tokens of the plan before
+  /// lie among those that the device drew, by slice, -1 where none is sampled; `slots` by slot.
+  /// Whatever does not fit is a bug of the scheduler and ends the process, as on the host device.
+  const PackedIteration& pack(const Plan& plan, std::span<const std::int32_t> last_drawn,
+                              std::span<const SlotState> slots, IterationMark mark,
                               const IterationView& out);
 
  private:
-  void add_slice(const Plan& plan, std::int32_t index, std::span<const TokenId> last_tokens,
+  void add_slice(const Plan& plan, std::int32_t index, std::span<const std::int32_t> last_drawn,
                  const IterationView& out);
   void add_sample(const Plan& plan, std::uint32_t index, const SlotState& slot,
                   const IterationView& out);

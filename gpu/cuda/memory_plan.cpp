@@ -12,7 +12,7 @@ namespace tandem::gpu::cuda {
 namespace {
 
 constexpr std::int64_t alignment = 256;
-constexpr std::int64_t f32 = 4, bf16 = 2;
+constexpr std::int64_t f32 = 4, bf16 = 2, i32 = 4;
 
 std::int64_t place(std::int64_t& next, std::int64_t bytes) {
   const auto at = next;
@@ -46,6 +46,7 @@ WorkspacePlan::WorkspacePlan(const ModelShape& shape, const IterationCapacity& c
   partial_lse_ = place(next, f32 * partial_rows);
   counts_ = place(next, f32 * capacity.sequences * shape.vocab);
   angles_ = place(next, f32 * capacity.context * shape.head_dim);
+  drawn_ = place(next, i32 * static_cast<std::int64_t>(max_on_device) * capacity.sequences);
   gemm_ = place(next, gemm_workspace_bytes);
   iteration_ = place(next, IterationLayout(capacity).bytes().value());
   total_ = next;
@@ -66,6 +67,7 @@ Workspace WorkspacePlan::carve(std::byte* base) const {
           .partial_lse = floats(partial_lse_),
           .counts = reinterpret_cast<std::uint32_t*>(base + counts_),
           .angles = floats(angles_),
+          .drawn = reinterpret_cast<std::int32_t*>(base + drawn_),
           .gemm = base + gemm_,
           .iteration = base + iteration_};
 }

@@ -32,6 +32,7 @@ struct Workspace {
   float* partial_lse = nullptr;       ///< (partials, kv_heads, prefill_tile_rows)
   std::uint32_t* counts = nullptr;    ///< (slots, vocab), words of SeenEntry
   float* angles = nullptr;            ///< (context, head_dim): cosines, then sines
+  std::int32_t* drawn = nullptr;      ///< (max_on_device, slots): tokens, see IterationHeader
   std::byte* gemm = nullptr;
   std::byte* iteration = nullptr;
 };
@@ -51,7 +52,7 @@ class WorkspacePlan {
   std::int64_t logit_stride_ = 0, logit_rows_ = 0;
   std::int64_t residual_ = 0, normed_ = 0, qkv_ = 0, query_ = 0, attended_ = 0, gate_up_ = 0;
   std::int64_t active_ = 0, logits_ = 0, partial_out_ = 0, partial_lse_ = 0, counts_ = 0;
-  std::int64_t angles_ = 0, gemm_ = 0, iteration_ = 0, total_ = 0;
+  std::int64_t angles_ = 0, drawn_ = 0, gemm_ = 0, iteration_ = 0, total_ = 0;
 };
 
 /// How many KV blocks fit when the process may take `fraction` of the device and everything else is

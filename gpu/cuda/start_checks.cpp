@@ -2,40 +2,17 @@
 #include "gpu/cuda/start_checks.hpp"
 
 #include <cmath>
-#include <utility>
+
+#include "gpu/option_checks.hpp"
 
 namespace tandem::gpu::cuda {
-namespace {
-
-Error refused(std::string key, std::string what) {
-  return error(Errc::invalid_value, key + " " + std::move(what), key);
-}
-
-}  // namespace
-
 Result<void> check_ranges(const CudaOptions& options, const model::ModelConfig& config) {
-  const auto in_range = [](const char* key, std::int64_t value, std::int64_t least,
-                           std::int64_t most) -> Result<void> {
-    if (value >= least && value <= most) return {};
-    return refused(key, "is " + std::to_string(value) + "; allowed are " + std::to_string(least) +
-                            " to " + std::to_string(most));
-  };
-  if (auto r = in_range("max_iteration_tokens", options.max_iteration_tokens.value(), 1, 1 << 20);
-      !r)
+  if (auto r = check_shared_ranges(options, config, "CUDA devices take", max_head_dim); !r)
     return r;
-  if (auto r = in_range("max_sequences", options.max_sequences, 1, 1 << 16); !r) return r;
-  if (auto r = in_range("layers_per_segment", options.layers_per_segment, 1, 1 << 16); !r) return r;
-  if (!options.max_context.is_zero())
-    if (auto r = in_range("max_context", options.max_context.value(), 1, config.max_position); !r)
-      return r;
-  if (auto r = in_range("host_kv_bytes", options.host_kv_bytes.value(), 0, 1LL << 44); !r) return r;
+  if (auto r = check_range("host_kv_bytes", options.host_kv_bytes.value(), 0, 1LL << 44); !r)
+    return r;
   if (!(options.gpu_memory_fraction > 0 && options.gpu_memory_fraction <= 1))
     return refused("gpu_memory_fraction", "must be above 0 and at most 1");
-  if (config.head_dim % 2 != 0 || config.head_dim > max_head_dim)
-    return error(Errc::unsupported,
-                 "head_dim is " + std::to_string(config.head_dim) +
-                     "; CUDA devices take even ones up to " + std::to_string(max_head_dim),
-                 "head_dim");
   return {};
 }
 

@@ -13,6 +13,7 @@
 #include "gpu/host/forward.hpp"
 #include "gpu/host/kernels.hpp"
 #include "gpu/host/thread_pool.hpp"
+#include "gpu/option_checks.hpp"
 #include "model/sampler.hpp"
 
 namespace tandem::gpu {
@@ -150,10 +151,6 @@ class HostBackend final : public Backend {
 
 // ---- options -----------------------------------------------------------------------------------
 
-Error refused(std::string key, std::string what) {
-  return error(Errc::invalid_value, key + " " + std::move(what), key);
-}
-
 Result<const Kernels*> choose_kernels(const std::string& name) {
   std::string known;
   for (const auto* table : supported_kernels()) {
@@ -191,29 +188,6 @@ Result<std::uint32_t> choose_threads(std::uint32_t wanted) {
                                   std::to_string(max_host_threads));
   if (wanted > 0) return wanted;
   return std::clamp(std::thread::hardware_concurrency(), 1U, max_host_threads);
-}
-
-Result<void> check_ranges(const HostOptions& options, const model::ModelConfig& config) {
-  const auto in_range = [](const char* key, std::int64_t value, std::int64_t least,
-                           std::int64_t most) -> Result<void> {
-    if (value >= least && value <= most) return {};
-    return refused(key, "is " + std::to_string(value) + "; allowed are " + std::to_string(least) +
-                            " to " + std::to_string(most));
-  };
-  if (auto r = in_range("max_iteration_tokens", options.max_iteration_tokens.value(), 1, 1 << 20);
-      !r)
-    return r;
-  if (auto r = in_range("max_sequences", options.max_sequences, 1, 1 << 16); !r) return r;
-  if (auto r = in_range("layers_per_segment", options.layers_per_segment, 1, 1 << 16); !r) return r;
-  if (!options.max_context.is_zero())
-    if (auto r = in_range("max_context", options.max_context.value(), 1, config.max_position); !r)
-      return r;
-  if (config.head_dim % 2 != 0 || config.head_dim > max_head_dim)
-    return error(Errc::unsupported,
-                 "head_dim is " + std::to_string(config.head_dim) +
-                     "; the host device takes even ones up to " + std::to_string(max_head_dim),
-                 "head_dim");
-  return {};
 }
 
 Result<std::int64_t> count_blocks(const HostOptions& options, std::int64_t block_bytes) {
@@ -258,7 +232,8 @@ DeviceLimits limits_of(const HostOptions& options, const model::ModelConfig& con
 Result<std::unique_ptr<Backend>> make_host_backend(model::WeightsPtr weights,
                                                    const HostOptions& options) {
   const auto& config = weights->config;
-  if (auto ranges = check_ranges(options, config); !ranges) return ranges.error();
+  if (auto r = check_shared_ranges(options, config, "the host device takes", max_head_dim); !r)
+    return r.error();
   const auto kernels = choose_kernels(options.kernels);
   if (!kernels) return kernels.error();
   const auto dtype = choose_dtype(options.dtype, *weights, **kernels);

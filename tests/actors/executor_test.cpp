@@ -2,6 +2,7 @@
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 #include <catch2/catch.hpp>
+#include <deque>
 
 #include "actors/spawn.hpp"
 #include "sim/ask.hpp"
@@ -11,26 +12,32 @@ using namespace tandem;
 
 namespace {
 
-/// Records calls; each segment finishes only when the test calls `finish_segment`.
+/// Records calls; each segment finishes only when the test calls `finish_segment`, in the order of
+/// their starts.
 struct ManualDevice final : gpu::Backend {
   struct Record {
     std::vector<std::string> calls;
-    gpu::SegmentCallback pending;
+    std::deque<gpu::SegmentCallback> pending;
     std::uint32_t segments = 3;
-    bool fail_collect = false;
+    bool runs_ahead = false, fail_start = false, fail_collect = false;
     std::optional<std::string> warning;
 
     void finish_segment(Result<void> result = {}) {
-      std::exchange(pending, nullptr)(std::move(result));
+      REQUIRE_FALSE(pending.empty());
+      const auto done = std::move(pending.front());
+      pending.pop_front();
+      done(std::move(result));
     }
   };
   explicit ManualDevice(std::shared_ptr<Record> r) : record(std::move(r)) {}
 
   const gpu::DeviceLimits& limits() const override { return device_limits; }
   std::uint32_t num_segments(const Plan&) const override { return record->segments; }
+  bool runs_ahead(const Plan&) const override { return record->runs_ahead; }
   void start_segment(const PlanPtr& plan, std::uint32_t index, gpu::SegmentCallback done) override {
     record->calls.push_back("start " + std::to_string(raw(plan->id)) + "." + std::to_string(index));
-    record->pending = std::move(done);
+    if (record->fail_start) return done(error(Errc::device_failed, "planted"));
+    record->pending.push_back(std::move(done));
   }
   Result<std::vector<Sample>> collect(const Plan& plan) override {
     record->calls.push_back("collect " + std::to_string(raw(plan.id)));
@@ -178,6 +185,96 @@ TEST_CASE_METHOD(ExecutorFixture,
   CHECK(outcome_of(*first) == Outcome::failed);
   CHECK(first->value->report->error->message == "planted");
   CHECK(outcome_of(*second) == Outcome::aborted);
+  auto third = run(3);
+  CHECK(third->failure.has_value());
+}
+
+struct AheadFixture : ExecutorFixture {
+  AheadFixture() {
+    device->segments = 1;
+    device->runs_ahead = true;
+  }
+  using Calls = std::vector<std::string>;
+};
+
+TEST_CASE_METHOD(AheadFixture,
+                 "the next plan is started while the last segment runs, and no plan behind it") {
+  auto first = run(1);
+  auto second = run(2);
+  auto third = run(3);
+  CHECK(device->calls == Calls{"start 1.0", "start 2.0"});
+  finish_segment();
+  CHECK(outcome_of(*first) == Outcome::done);
+  CHECK(device->calls == Calls{"start 1.0", "start 2.0", "collect 1", "start 3.0"});
+  finish_segment();
+  finish_segment();
+  CHECK(outcome_of(*second) == Outcome::done);
+  CHECK(outcome_of(*third) == Outcome::done);
+  auto fourth = run(4);
+  CHECK(device->calls.back() == "start 4.0");
+}
+
+TEST_CASE_METHOD(AheadFixture, "a plan is not started ahead while it can still be stopped") {
+  device->segments = 2;
+  auto first = run(1);
+  auto second = run(2);
+  CHECK(device->calls == Calls{"start 1.0"});
+  SECTION("it stands behind a safepoint") {
+    preempt(1);
+    finish_segment();
+    CHECK(device->calls == Calls{"start 1.0", "abort 1"});
+    CHECK(outcome_of(*second) == Outcome::aborted);
+  }
+  SECTION("until that is passed") {
+    finish_segment();
+    CHECK(device->calls == Calls{"start 1.0", "start 1.1", "start 2.0"});
+  }
+}
+
+TEST_CASE_METHOD(AheadFixture,
+                 "what was started ahead is not preempted, what stands behind it is") {
+  auto first = run(1);
+  auto second = run(2);
+  auto third = run(3);
+  preempt(2);
+  CHECK_FALSE(second->value.has_value());
+  CHECK(outcome_of(*third) == Outcome::aborted);
+  preempt(1);
+  finish_segment();
+  finish_segment();
+  CHECK(outcome_of(*first) == Outcome::done);
+  CHECK(outcome_of(*second) == Outcome::done);
+}
+
+TEST_CASE_METHOD(AheadFixture,
+                 "a plan that was started ahead takes the time since the one before") {
+  using namespace std::chrono_literals;
+  auto first = run(1);
+  auto second = run(2);
+  virtual_time.advance(5ms);
+  finish_segment();
+  virtual_time.advance(3ms);
+  finish_segment();
+  CHECK(first->value->report->elapsed == 5ms);
+  CHECK(second->value->report->elapsed == 3ms);
+}
+
+TEST_CASE_METHOD(AheadFixture,
+                 "a start ahead that fails at once is told after the plan before it") {
+  auto first = run(1);
+  device->fail_start = true;
+  auto second = run(2);
+  CHECK_FALSE(second->value.has_value());
+  SECTION("which is done") {
+    finish_segment();
+    CHECK(outcome_of(*first) == Outcome::done);
+    CHECK(outcome_of(*second) == Outcome::failed);
+  }
+  SECTION("or fails itself") {
+    finish_segment(error(Errc::device_failed, "planted"));
+    CHECK(outcome_of(*first) == Outcome::failed);
+    CHECK(outcome_of(*second) == Outcome::aborted);
+  }
   auto third = run(3);
   CHECK(third->failure.has_value());
 }

@@ -55,7 +55,7 @@ class World {
     const auto view = layout.view(buffer.data());
     IterationPacker packer(shape_, capacity, num_blocks);
     const std::vector<SlotState> slots(parts.size());
-    packer.pack(plan, {}, slots, 1, view);
+    packer.pack(plan, {}, slots, {}, view);
     fill(capacity.rows, num_blocks);
 
     const KvStrides strides(shape_, num_blocks);

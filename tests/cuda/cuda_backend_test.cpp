@@ -69,36 +69,41 @@ Device device_of(const model::WeightsPtr& weights,
   return std::move(*device);
 }
 
-/// A scheduler core and the device in one loop.
+/// A scheduler core and the device in one loop; plans that can be are started ahead, as in service,
+/// or one after the other.
 class Drive {
  public:
-  Drive(Device device, policy::SchedulerOptions options)
+  enum class Order { ahead, one_by_one };
+  Drive(Device device, policy::SchedulerOptions options, Order order = Order::ahead)
       : device_(std::move(device)),
+        order_(order),
         core_(with_limits(options, *device_.backend), policy::make_online_first()) {}
 
   void add(Request request) {
     apply(policy::Arrived{std::make_shared<const Request>(std::move(request))});
   }
   void run() {
+    bool front_started = false;
     while (!plans_.empty()) {
       const auto plan = plans_.front();
-      plans_.pop_front();
       auto& backend = *device_.backend;
-      for (std::uint32_t s = 0; s < backend.num_segments(*plan); ++s) {
-        bool called = false;
-        backend.start_segment(plan, s, [&](const Result<void>& r) {
-          REQUIRE(r.has_value());
-          called = true;
-        });
-        device_.driver->run_all();
-        REQUIRE(called);
+      const auto segments = backend.num_segments(*plan);
+      for (std::uint32_t s = front_started ? segments : 0; s < segments; ++s) {
+        run_until_done(0);
+        start(plan, s);
       }
+      front_started = order_ == Order::ahead && plans_.size() > 1 && backend.runs_ahead(*plans_[1]);
+      if (front_started) start(plans_[1], 0);
+      plans_ahead += front_started ? 1 : 0;
+      run_until_done(front_started ? 1 : 0);
+      plans_.pop_front();
       IterationReport report{.id = plan->id, .samples = *backend.collect(*plan)};
       apply(policy::Reported{std::make_shared<const IterationReport>(std::move(report))});
     }
     CHECK(core_.idle());
   }
 
+  int plans_ahead = 0;
   std::map<RequestId, std::vector<TokenId>> tokens;
   [[nodiscard]] const Device& device() const { return device_; }
 
@@ -111,6 +116,17 @@ class Drive {
         std::min(options.max_iteration_tokens, backend.limits().max_iteration_tokens);
     return options;
   }
+  void start(const PlanPtr& plan, std::uint32_t segment) {
+    ++pending_;
+    device_.backend->start_segment(plan, segment, [this](const Result<void>& r) {
+      REQUIRE(r.has_value());
+      --pending_;
+    });
+  }
+  /// Lets time pass until `left` segments are to be told of.
+  void run_until_done(int left) {
+    while (pending_ > left) REQUIRE(device_.driver->run_one());
+  }
   void apply(const policy::Event& event) {
     for (const auto& action : core_.on(event, TimePoint{})) {
       if (const auto* launch = std::get_if<policy::Launch>(&action)) plans_.push_back(launch->plan);
@@ -121,8 +137,10 @@ class Drive {
   }
 
   Device device_;
+  const Order order_;
   policy::SchedulerCore core_;
   std::deque<PlanPtr> plans_;
+  int pending_ = 0;
 };
 
 Request greedy(std::uint64_t id, std::vector<TokenId> prompt, std::int64_t tokens) {
@@ -215,6 +233,47 @@ TEST_CASE("a seeded request draws the same alone and in company, with penalties 
   together.run();
   CHECK(alone.tokens[RequestId(1)].size() == 30);
   CHECK(alone.tokens[RequestId(1)] == together.tokens[RequestId(1)]);
+}
+
+TEST_CASE("plans started ahead draw what they draw one by one") {
+  const auto weights = model::dummy_weights(tiny_config(), model::Dtype::f32, 11);
+  const auto tokens_of = [&](Drive::Order order, bool expect_ahead) {
+    Drive drive(device_of(weights), {.max_iteration_tokens = Tokens(20)}, order);
+    for (std::uint64_t i = 0; i < 14; ++i) {
+      auto request = greedy(1 + i, some_prompt(3 + 5 * i, 150, i), 3 + static_cast<int>(i));
+      if (i % 3 == 0) request.request_class = RequestClass::offline;
+      if (i % 2 == 0)
+        request.sampling = {.temperature = 1.1F,
+                            .repetition_penalty = 1.3F,
+                            .frequency_penalty = 0.4F,
+                            .seed = 50 + i,
+                            .logit_bias = {{static_cast<TokenId>(i), 1.5F}}};
+      drive.add(std::move(request));
+    }
+    drive.run();
+    CHECK((drive.plans_ahead > 10) == expect_ahead);
+    return drive.tokens;
+  };
+  const auto one_by_one = tokens_of(Drive::Order::one_by_one, false);
+  CHECK(one_by_one.size() == 14);
+  CHECK(one_by_one == tokens_of(Drive::Order::ahead, true));
+}
+
+TEST_CASE("what can be stopped, or makes the host wait, is not started ahead") {
+  auto device = device_of(model::dummy_weights(tiny_config(), model::Dtype::f32, 1));
+  const auto ahead = [&](const Request& request, RequestClass request_class) {
+    return device.backend->runs_ahead(
+        *prefill_plan(1, std::make_shared<const Request>(request), request_class));
+  };
+  auto request = greedy(1, some_prompt(20, 150, 1), 4);
+  CHECK(ahead(request, RequestClass::online));
+  CHECK_FALSE(ahead(request, RequestClass::offline));
+  request.sampling.presence_penalty = 0.5F;
+  CHECK(ahead(request, RequestClass::online));
+  request.prompt.assign(70000, 3);  // more than is copied at once
+  CHECK_FALSE(ahead(request, RequestClass::online));
+  request.sampling.presence_penalty = 0;
+  CHECK(ahead(request, RequestClass::online));
 }
 
 TEST_CASE(

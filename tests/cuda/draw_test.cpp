@@ -35,7 +35,7 @@ class Pair {
   /// Checks that both draw the same and report the same; returns the token.
   TokenId draw(const std::vector<float>& logits) {
     const auto& params = slot_.params;
-    const IterationHeader header{.rows = 4, .sampled = 2, .ticket = 5};
+    const IterationHeader header{.rows = 4, .sampled = 2, .ticket = 5, .first_drawn = 3};
     SampleInput input{
         .seed = params.seed,
         .drawn = slot_.drawn,
@@ -47,12 +47,14 @@ class Pair {
         .frequency_penalty = params.frequency_penalty,
         .top_k = params.top_k,
         .slot = 1,
-        .penalizes = slot_.penalizes() ? 1 : 0,
+        .penalizes = penalizes(slot_.params) ? 1 : 0,
         .num_logprobs = params.logprobs ? static_cast<std::int32_t>(*params.logprobs) : -1,
         .bias_count = static_cast<std::uint32_t>(slot_.biases.size())};
     // The second sample of an iteration, and a grid with a block too many.
     const SampleInput samples[] = {SampleInput{}, input};
-    SampleOutput outputs[2] = {};
+    // They lie behind those of another iteration.
+    SampleOutput outputs[6] = {};
+    std::int32_t drawn[6] = {-7, -7, -7, -7, -7, -7};
     std::vector<float> row = logits;
     tests::emulated_kernels().draw({.header = &header,
                                     .samples = samples,
@@ -60,21 +62,26 @@ class Pair {
                                     .logits = row.data(),
                                     .counts = counts_.data(),
                                     .outputs = outputs,
+                                    .drawn = drawn,
                                     .first = 1,
                                     .vocab = static_cast<std::int32_t>(vocab_),
                                     .stride = vocab_},
                                    2, nullptr);
     auto copy = logits;
     const auto truth = host_.sample(copy);
-    CHECK(outputs[1].token == truth.token);
-    CHECK(outputs[1].ticket == 5);
-    CHECK(outputs[0].ticket == 0);
+    CHECK(outputs[4].token == truth.token);
+    CHECK(outputs[4].ticket == 5);
+    CHECK(drawn[4] == truth.token);
+    for (const int other : {0, 1, 2, 3, 5}) {
+      CHECK(outputs[other].ticket == 0);
+      CHECK(drawn[other] == -7);
+    }
     if (params.logprobs) {
-      CHECK(outputs[1].logprob == Approx(truth.logprob).margin(2e-5));
-      REQUIRE(outputs[1].num_top == truth.top_logprobs.size());
+      CHECK(outputs[4].logprob == Approx(truth.logprob).margin(2e-5));
+      REQUIRE(outputs[4].num_top == truth.top_logprobs.size());
       for (std::size_t i = 0; i < truth.top_logprobs.size(); ++i) {
-        CHECK(outputs[1].top[i].token == truth.top_logprobs[i].token);
-        CHECK(outputs[1].top[i].logprob == Approx(truth.top_logprobs[i].logprob).margin(2e-5));
+        CHECK(outputs[4].top[i].token == truth.top_logprobs[i].token);
+        CHECK(outputs[4].top[i].logprob == Approx(truth.top_logprobs[i].logprob).margin(2e-5));
       }
     }
     ++slot_.drawn;

@@ -44,7 +44,7 @@ TEST_CASE("a packed plan says of every row its token, its position and its place
   for (int round = 0; round < 100; ++round) {
     std::fill(buffer.bytes.begin(), buffer.bytes.end(), std::byte{0xEE});
     Plan plan;
-    std::vector<TokenId> last(16, -1);
+    std::vector<std::int32_t> last(16, -1);
     std::vector<std::vector<TokenId>> tokens;
     std::vector<std::uint32_t> order(16);
     for (std::uint32_t i = 0; i < 16; ++i) order[i] = i;
@@ -64,7 +64,7 @@ TEST_CASE("a packed plan says of every row its token, its position and its place
       if (slice.num_tokens == 1 && number(0, 1)) {
         slice.source_slice = number(0, 15);
         if (last[slice.source_slice] < 0) last[slice.source_slice] = own[0];
-        own[0] = last[slice.source_slice];
+        own[0] = ~last[slice.source_slice];
       } else {
         slice.tokens = {static_cast<std::uint32_t>(plan.token_ids.size()), slice.num_tokens};
         plan.token_ids.insert(plan.token_ids.end(), own.begin(), own.end());
@@ -72,10 +72,11 @@ TEST_CASE("a packed plan says of every row its token, its position and its place
       tokens.push_back(own);
       plan.slices.push_back(slice);
     }
-    const auto& packed = packer.pack(plan, last, slots, 77, buffer.view());
+    const auto& packed = packer.pack(plan, last, slots, {77, 16}, buffer.view());
     const auto view = buffer.view();
     CHECK(view.header->rows == plan.num_rows());
     CHECK(view.header->ticket == 77);
+    CHECK(view.header->first_drawn == 16);
     CHECK(packed.rows == plan.num_rows());
     // Rows and tables of single tokens come first, then the others', each in the plan's order.
     std::vector<std::size_t> in_order;
@@ -160,7 +161,7 @@ TEST_CASE("the largest iteration fits the arrays it is given") {
   }
   plan.token_ids.assign(65, 7);
   REQUIRE(plan.num_rows() == 130);
-  packer.pack(plan, {}, slots, 1, buffer.view());
+  packer.pack(plan, {}, slots, {}, buffer.view());
   const auto view = buffer.view();
   CHECK(view.header->decode_items <= capacity.decode_items());
   CHECK(view.header->prefill_items <= capacity.prefill_items());

@@ -193,6 +193,7 @@ TEST_CASE("parts of the workspace do not overlap and end where it ends") {
       {at(parts.partial_lse), 18LL * 2 * 64 * 4},
       {at(parts.counts), 20LL * 203 * 4},
       {at(parts.angles), 640LL * 24 * 4},
+      {at(parts.drawn), 2LL * 20 * 4},
       {at(parts.gemm), gemm_workspace_bytes},
       {at(parts.iteration), IterationLayout(capacity).bytes().value()}};
   for (std::size_t i = 0; i < expected.size(); ++i) {

@@ -386,8 +386,10 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(most_threads) draw_kernel(DrawArgs args)
   int token = best.token == no_token ? 0 : best.token;
   if (input.temperature > 0 && best.token != no_token && best.value < INFINITY)
     token = draw_token(row, best.value, scratch);
-  auto& output = args.outputs[index];
+  const auto place = args.header->first_drawn + static_cast<std::uint32_t>(index);
+  auto& output = args.outputs[place];
   if (thread_index() == 0) {
+    args.drawn[place] = token;
     output.token = token;
     output.logprob = 0;
     output.num_top = 0;

@@ -13,10 +13,12 @@
 
 namespace tandem::gpu::cuda {
 
-/// residual[row, :] = table[tokens[row], :]. table: (vocab, hidden) bf16; residual: (rows, hidden).
+/// residual[row, :] = table[token, :], where token = tokens[row], or drawn[~tokens[row]] if that is
+/// negative: the host need not know yet. table: (vocab, hidden) bf16; residual: (rows, hidden).
 struct EmbedArgs {
   const IterationHeader* header;
   const std::int32_t* tokens;
+  const std::int32_t* drawn;
   const std::uint16_t* table;
   float* residual;
   std::int32_t hidden;
@@ -89,14 +91,16 @@ struct MergeArgs {
 };
 
 /// Draws a token from each row of logits as model::SamplerState does (model/sampler.hpp has the
-/// order of what is applied), and writes it to mapped memory, the ticket last.
+/// order of what is applied), and writes it to mapped memory, the ticket last, and to the device's
+/// own, for the next iteration.
 struct DrawArgs {
   const IterationHeader* header;
   const SampleInput* samples;
   const BiasEntry* biases;
   const float* logits;    ///< (count, stride)
   std::uint32_t* counts;  ///< (slots, vocab)
-  SampleOutput* outputs;  ///< by sample
+  SampleOutput* outputs;  ///< this iteration's from header->first_drawn on, by sample
+  std::int32_t* drawn;    ///< likewise: the tokens alone
   std::int32_t first;     ///< the sample that the first row of logits is of
   std::int32_t vocab;
   std::int64_t stride;

@@ -1,7 +1,7 @@
 // Between the QKV product and attention: bias, norm of heads, rotary positions, and the append to
-// the paged pool, in one pass over the row. One thread block per row, one warp per head; a lane
-// holds the pairs (i, i + head_dim / 2) of its head, which the rotation turns together. Bytes
-// bound.
+// the paged pool, in one pass over the row. One warp per head of a row, so that few rows wait for the
+// latency of one head alone; a lane holds the pairs (i, i + head_dim / 2) of its head, which the
+// rotation turns together. Bytes bound.
 #include "gpu/cuda/kernels/arithmetic.cuh"
 #include "gpu/cuda/kernels/families.hpp"
 
@@ -9,6 +9,7 @@ namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD {
 namespace {
 
 constexpr int rotate_threads = 128;
+constexpr int heads_at_once = rotate_threads / warp_size;
 constexpr int most_pairs = static_cast<int>(max_head_dim) / 2 / warp_size;
 
 /// One head as a lane holds it: pair p is elements lane + 32 p and half + lane + 32 p.
@@ -66,35 +67,36 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(rotate_threads) rotate_kernel(RotateArgs
   if (row >= static_cast<int>(args.header->rows)) return;
   const int half = args.head_dim / 2;
   const int num_heads = args.heads + 2 * args.kv_heads;
+  const int head = block_y() * heads_at_once + warp_index();
+  if (head >= num_heads) return;
   const auto* qkv = args.qkv + static_cast<std::int64_t>(row) * num_heads * args.head_dim;
   const float* angles =
       args.angles + static_cast<std::int64_t>(args.positions[row]) * args.head_dim;
   const std::int64_t slot = args.kv_slots[row];
-  for (int head = warp_index(); head < num_heads; head += num_threads() / warp_size) {
-    const float* bias = args.bias ? args.bias + head * args.head_dim : nullptr;
-    auto pairs = load_head(qkv + head * args.head_dim, bias, half);
-    const bool is_query = head < args.heads;
-    const bool is_value = head >= args.heads + args.kv_heads;
-    const float* weight = is_query ? args.q_norm : args.k_norm;
-    if (!is_value) {
-      if (weight) normalise(pairs, weight, half, args.epsilon);
-      turn(pairs, angles, half);
-    }
-    std::uint16_t* to;
-    if (is_query) {
-      to = args.query + (static_cast<std::int64_t>(row) * args.heads + head) * args.stored_head_dim;
-    } else {
-      const int kv_head = (head - args.heads) % args.kv_heads;
-      to = args.pool +
-           args.strides.key_at(slot / key_block, args.layer, kv_head, slot % key_block) +
-           (is_value ? args.strides.value : 0);
-    }
-    store_head(to, pairs, half, args.stored_head_dim);
+  const float* bias = args.bias ? args.bias + head * args.head_dim : nullptr;
+  auto pairs = load_head(qkv + head * args.head_dim, bias, half);
+  const bool is_query = head < args.heads;
+  const bool is_value = head >= args.heads + args.kv_heads;
+  const float* weight = is_query ? args.q_norm : args.k_norm;
+  if (!is_value) {
+    if (weight) normalise(pairs, weight, half, args.epsilon);
+    turn(pairs, angles, half);
   }
+  std::uint16_t* to;
+  if (is_query) {
+    to = args.query + (static_cast<std::int64_t>(row) * args.heads + head) * args.stored_head_dim;
+  } else {
+    const int kv_head = (head - args.heads) % args.kv_heads;
+    to = args.pool + args.strides.key_at(slot / key_block, args.layer, kv_head, slot % key_block) +
+         (is_value ? args.strides.value : 0);
+  }
+  store_head(to, pairs, half, args.stored_head_dim);
 }
 
 void rotate(const RotateArgs& args, std::int64_t rows, Stream stream) {
-  launch<rotate_kernel>(rows, 1, rotate_threads, 0, stream, args);
+  const std::int64_t heads = args.heads + 2 * args.kv_heads;
+  launch<rotate_kernel>(rows, (heads + heads_at_once - 1) / heads_at_once, rotate_threads, 0, stream,
+                        args);
 }
 
 }  // namespace
