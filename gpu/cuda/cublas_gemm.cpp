@@ -92,11 +92,6 @@ Result<void> judge(cublas::Status status, const std::string& doing) {
                "device");
 }
 
-std::string text_of(const GemmKey& key) {
-  return "a product of " + std::to_string(key.rows) + " rows, n " + std::to_string(key.n) + ", k " +
-         std::to_string(key.k);
-}
-
 /// A cuBLASLt object that is destroyed with its owner.
 class Object {
  public:

@@ -29,6 +29,7 @@ void add_rotate_kernels(KernelTable& table);
 void add_attend_kernels(KernelTable& table);
 void add_draw_kernels(KernelTable& table);
 void add_copy_kernels(KernelTable& table);
+void add_skinny_kernels(KernelTable& table);
 }  // namespace device_build
 
 namespace {
@@ -316,9 +317,12 @@ Result<std::unique_ptr<Driver>> open_driver(std::uint32_t index) {
                            "; this machine has devices 0 to " + std::to_string(devices->size() - 1),
                  devices->empty() ? "device" : "device_index");
   const auto& device = (*devices)[index];
-  int multiprocessors = 0;
-  const auto status = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount,
-                                             static_cast<int>(index));
+  int multiprocessors = 0, block_memory = 0;
+  auto status = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount,
+                                       static_cast<int>(index));
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&block_memory, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                    static_cast<int>(index));
   if (status != cudaSuccess)
     return error(Errc::device_failed,
                  device.name + " cannot be used: " + cudaGetErrorString(status), "device");
@@ -328,6 +332,7 @@ Result<std::unique_ptr<Driver>> open_driver(std::uint32_t index) {
                        .compute_major = device.compute_major,
                        .compute_minor = device.compute_minor,
                        .multiprocessors = static_cast<std::uint32_t>(multiprocessors),
+                       .block_memory = Bytes(block_memory),
                        .memory = device.memory}));
 }
 
@@ -338,6 +343,7 @@ const KernelTable& device_kernels() {
     device_build::add_rotate_kernels(made);
     device_build::add_attend_kernels(made);
     device_build::add_draw_kernels(made);
+    device_build::add_skinny_kernels(made);
     device_build::add_copy_kernels(made);
     return made;
   }();

@@ -25,6 +25,7 @@ struct DeviceProperties {
   std::string name;
   int compute_major = 0, compute_minor = 0;
   std::uint32_t multiprocessors = 0;
+  Bytes block_memory{0};  ///< shared memory that a thread block may ask for
   Bytes memory{0};
 };
 

@@ -26,6 +26,12 @@ struct GemmKey {
   friend auto operator<=>(const GemmKey&, const GemmKey&) = default;
 };
 
+/// For messages.
+inline std::string text_of(const GemmKey& key) {
+  return "a product of " + std::to_string(key.rows) + " rows, n " + std::to_string(key.n) + ", k " +
+         std::to_string(key.k);
+}
+
 struct GemmOperands {
   const std::uint16_t* a = nullptr;
   const std::uint16_t* weights = nullptr;

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <sys/mman.h>
 #include <vector>
@@ -182,6 +183,13 @@ void emulation_require(bool holds, const char* what) {
   std::fprintf(stderr, "device emulation: %s (block %d, %d; thread %d)\n", what, block.x, block.y,
                running);
   std::abort();
+}
+
+std::vector<std::int64_t> order_of_blocks(std::int64_t count) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  std::shuffle(order.begin(), order.end(), order_of_threads);
+  return order;
 }
 
 void run_block(int x, int y, int threads, std::size_t shared_bytes,

@@ -11,7 +11,7 @@
 #define TANDEM_KERNEL
 #define TANDEM_DEVICE inline
 #define TANDEM_UNROLL
-#define TANDEM_LAUNCH_BOUNDS(threads)
+#define TANDEM_LAUNCH_BOUNDS(...)
 #define TANDEM_KERNEL_BUILD emulated_build
 
 #include <bit>
@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include "gpu/cuda/driver.hpp"
 #include "model/float_formats.hpp"
@@ -36,6 +37,8 @@ class EmulatedStream {
 
 void emulation_require(bool holds, const char* what);
 
+/// 0 .. count - 1 in an order that is another each time: blocks may run in any.
+std::vector<std::int64_t> order_of_blocks(std::int64_t count);
 /// Runs one block to its end.
 void run_block(int x, int y, int threads, std::size_t shared_bytes,
                const std::function<void()>& kernel);
@@ -119,6 +122,12 @@ template <class T>
 void atomic_add(T* to, T value) {
   *to += value;
 }
+/// Blocks run one after another here, in any order.
+inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t others) {
+  const auto before = *counter;
+  *counter = before >= others ? 0 : before + 1;
+  return before;
+}
 inline void system_fence() {}
 
 inline float bits_as_float(std::uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -159,7 +168,7 @@ void launch(std::int64_t x, std::int64_t y, int threads, std::size_t shared_byte
             const Args& args) {
   if (x <= 0 || y <= 0) return;
   auto work = [=] {
-    for (std::int64_t block = 0; block < x * y; ++block)
+    for (const auto block : tests::order_of_blocks(x * y))
       tests::run_block(static_cast<int>(block % x), static_cast<int>(block / x), threads,
                        shared_bytes, [&args] { kernel(args); });
   };

@@ -8,6 +8,7 @@
 #include "gpu/cuda/kernels/draw.cu"
 #include "gpu/cuda/kernels/rotate.cu"
 #include "gpu/cuda/kernels/rows.cu"
+#include "gpu/cuda/kernels/skinny.cu"
 
 namespace tandem::tests {
 

@@ -49,6 +49,7 @@ class FakeDriver final : public gpu::cuda::Driver {
                                         .compute_major = 9,
                                         .compute_minor = 0,
                                         .multiprocessors = 4,
+                                        .block_memory = Bytes(227 << 10),
                                         .memory = Bytes(128 << 20)};
   /// Every copy to the host arrives with its first byte counted up.
   bool lose_a_bit_to_host = false;

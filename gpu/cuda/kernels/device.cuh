@@ -15,7 +15,7 @@
 #define TANDEM_DEVICE __device__ __forceinline__
 #define TANDEM_KERNEL_BUILD device_build
 #define TANDEM_UNROLL _Pragma("unroll")
-#define TANDEM_LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
+#define TANDEM_LAUNCH_BOUNDS(...) __launch_bounds__(__VA_ARGS__)
 
 namespace tandem::gpu::cuda::device_build {
 
@@ -52,6 +52,21 @@ TANDEM_DEVICE T shuffle_up(T value, int distance) {
 TANDEM_DEVICE void atomic_add(std::uint32_t* to, std::uint32_t value) { atomicAdd(to, value); }
 TANDEM_DEVICE void atomic_add(std::uint64_t* to, std::uint64_t value) {
   atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
+/// Counts up one of a known number of arrivals and gives how many came before; after the last, of
+/// which `others` came before, the counter is zero again. Called by one thread of a block after a
+/// barrier: what any thread of the block wrote before that barrier is seen by every thread of the
+/// last block to arrive, after its next barrier. For the count is a release and an acquire at once:
+/// barriers order the block's other threads before the release, which is cumulative, and after the
+/// acquire; and all arrivals are read-modify-writes of one word, so that each is synchronised with
+/// every one before it.
+TANDEM_DEVICE std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t others) {
+  std::uint32_t before;
+  asm volatile("atom.acq_rel.gpu.inc.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(counter), "r"(others)
+               : "memory");
+  return before;
 }
 /// What was written before is seen by the host before what is written after.
 TANDEM_DEVICE void system_fence() { __threadfence_system(); }

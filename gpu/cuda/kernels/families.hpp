@@ -10,6 +10,7 @@ void add_row_kernels(KernelTable& table);
 void add_rotate_kernels(KernelTable& table);
 void add_attend_kernels(KernelTable& table);
 void add_draw_kernels(KernelTable& table);
+void add_skinny_kernels(KernelTable& table);
 void add_copy_kernels(KernelTable& table);
 
 inline KernelTable all_kernels() {
@@ -18,6 +19,7 @@ inline KernelTable all_kernels() {
   add_rotate_kernels(table);
   add_attend_kernels(table);
   add_draw_kernels(table);
+  add_skinny_kernels(table);
   add_copy_kernels(table);
   return table;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "gpu/cuda/driver.hpp"
+#include "gpu/cuda/gemm.hpp"
 #include "gpu/cuda/iteration.hpp"
 #include "gpu/cuda/model_shape.hpp"
 
@@ -114,6 +115,18 @@ struct RememberArgs {
   std::int32_t vocab;
 };
 
+/// A product as GemmOperands means it, of 1 to skinny_rows rows; `blocks` as in SkinnyPlan. The
+/// counters are zero before and after; they and `partials` serve one product at a time.
+struct SkinnyArgs {
+  const std::uint16_t *a, *weights;
+  void* out;
+  float* partials;          ///< skinny_workspace_bytes(blocks, …)
+  std::uint32_t* counters;  ///< one per block
+  std::int64_t out_stride;
+  std::int32_t rows, n, k, blocks;
+  GemmOutput output;
+};
+
 /// Copies KV blocks, all layers: block from[i] of `source` to block to[i] of `target`, in units of
 /// 16 bytes. Either side may be mapped host memory. Needs the block-major pool.
 struct CopyBlocksArgs {
@@ -134,6 +147,7 @@ struct KernelTable {
   void (*merge)(const MergeArgs&, std::int64_t items, Stream);
   void (*draw)(const DrawArgs&, std::int64_t rows, Stream);
   void (*remember)(const RememberArgs&, Stream);
+  void (*skinny)(const SkinnyArgs&, Stream);
   void (*copy_blocks)(const CopyBlocksArgs&, Stream);
 };
 

@@ -37,6 +37,12 @@ TANDEM_HOST_DEVICE constexpr TileAddress value_operand(int lane, int key, int ch
   return {key + lane % 16, chunk + lane / 16};
 }
 
+/// For the right operands of 8 columns x 32 elements, stored by column: tiles in the order of the
+/// elements, two to a product.
+TANDEM_HOST_DEVICE constexpr TileAddress long_right_operand(int lane, int column, int chunk) {
+  return {column + lane % 8, chunk + lane / 8};
+}
+
 /// Of an accumulator fragment of 16 rows x 8 columns: register i of `lane` is this row and column.
 TANDEM_HOST_DEVICE constexpr int fragment_row(int lane, int i) { return lane / 4 + i / 2 * 8; }
 TANDEM_HOST_DEVICE constexpr int fragment_column(int lane, int i) { return lane % 4 * 2 + i % 2; }
