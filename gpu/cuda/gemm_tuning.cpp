@@ -8,7 +8,7 @@
 namespace tandem::gpu::cuda {
 namespace {
 
-constexpr std::string_view first_line = "tandem gemm tuning 1";
+constexpr std::string_view first_line = "tandem gemm tuning 2";
 constexpr std::size_t max_lines = 1 << 16;
 constexpr std::int64_t max_size = 1LL << 30;
 constexpr std::string_view output_names[] = {"bf16", "f32", "f32_added"};
@@ -35,10 +35,21 @@ bool read_double(std::string_view word, double& value) {
   return status == std::errc() && end == word.data() + word.size() && value >= 0;
 }
 
-/// rows n k output, eight words of the algorithm, bytes of workspace, microseconds.
-bool read_choice(std::string_view line, GemmKey& key, TunedGemm& choice) {
+constexpr std::string_view own_word = "own";
+
+struct TunedLine {
+  GemmKey key;
+  TunedGemm choice;  ///< if it is not our own kernel
+  bool own = false;
+};
+
+/// rows n k output; then eight words of the algorithm and bytes of workspace, or `own`; then
+/// microseconds.
+bool read_line(std::string_view line, TunedLine& read_into) {
+  auto& [key, choice, own] = read_into;
   const auto words = words_of(line);
-  if (words.size() != 4 + choice.algorithm.size() + 2) return false;
+  own = words.size() == 6 && words[4] == own_word;
+  if (!own && words.size() != 4 + choice.algorithm.size() + 2) return false;
   for (const auto& [word, value] :
        {std::pair(words[0], &key.rows), std::pair(words[1], &key.n), std::pair(words[2], &key.k)})
     if (!read(word, *value) || *value < 1 || *value > max_size) return false;
@@ -46,6 +57,7 @@ bool read_choice(std::string_view line, GemmKey& key, TunedGemm& choice) {
   while (output < 3 && output_names[output] != words[3]) ++output;
   if (output == 3) return false;
   key.output = static_cast<GemmOutput>(output);
+  if (own) return read_double(words[5], choice.microseconds);
   for (std::size_t i = 0; i < choice.algorithm.size(); ++i)
     if (!read(words[4 + i], choice.algorithm[i], 16)) return false;
   return read(words[12], choice.workspace_bytes) && read_double(words[13], choice.microseconds);
@@ -54,6 +66,11 @@ bool read_choice(std::string_view line, GemmKey& key, TunedGemm& choice) {
 Error wrong(const std::string& file, std::size_t line, const std::string& what) {
   return error(Errc::invalid_value, file + ", line " + std::to_string(line) + ": " + what,
                "gemm_tuning_file");
+}
+
+std::string shape_text(const GemmKey& key) {
+  return std::to_string(key.rows) + " " + std::to_string(key.n) + " " + std::to_string(key.k) +
+         " " + std::string(output_names[static_cast<std::size_t>(key.output)]);
 }
 
 std::string head_text(std::string_view device, std::uint64_t library) {
@@ -67,14 +84,17 @@ std::string to_text(const GemmTuning& tuning) {
                      std::to_string(tuning.library) + "\n";
   char word[64];
   for (const auto& [key, choice] : tuning.choices) {
-    text += std::to_string(key.rows) + " " + std::to_string(key.n) + " " + std::to_string(key.k) +
-            " " + std::string(output_names[static_cast<std::size_t>(key.output)]);
+    text += shape_text(key);
     for (const auto part : choice.algorithm) {
       std::snprintf(word, sizeof word, " %llx", static_cast<unsigned long long>(part));
       text += word;
     }
     std::snprintf(word, sizeof word, " %.3f\n", choice.microseconds);
     text += " " + std::to_string(choice.workspace_bytes) + word;
+  }
+  for (const auto& [key, microseconds] : tuning.own) {
+    std::snprintf(word, sizeof word, " %.3f\n", microseconds);
+    text += shape_text(key) + " " + std::string(own_word) + word;
   }
   return text;
 }
@@ -89,7 +109,9 @@ Result<GemmTuning> parse_tuning(std::string_view text, const std::string& file) 
     if (++number > max_lines)
       return wrong(file, number, "allowed are " + std::to_string(max_lines) + " lines");
     if (number == 1) {
-      if (line != first_line) return wrong(file, 1, "must be '" + std::string(first_line) + "'");
+      if (line != first_line)
+        return wrong(file, 1,
+                     "must be '" + std::string(first_line) + "'; gpu_check gemm-tune writes it");
     } else if (number == 2) {
       if (!line.starts_with("device ")) return wrong(file, 2, "must be 'device' and its name");
       tuning.device = line.substr(7);
@@ -97,15 +119,18 @@ Result<GemmTuning> parse_tuning(std::string_view text, const std::string& file) 
       if (!line.starts_with("library ") || !read(line.substr(8), tuning.library))
         return wrong(file, 3, "must be 'library' and its version, a number");
     } else {
-      GemmKey key;
-      TunedGemm choice;
-      if (!read_choice(line, key, choice))
+      TunedLine read;
+      if (!read_line(line, read))
         return wrong(
             file, number,
             "must be rows, n and k (1 to 2^30), the output (bf16, f32 or f32_added), eight "
-            "hexadecimal words, bytes of workspace, and microseconds");
-      if (!tuning.choices.emplace(key, choice).second)
+            "hexadecimal words and bytes of workspace or 'own', and microseconds");
+      if (tuning.choices.contains(read.key) || tuning.own.contains(read.key))
         return wrong(file, number, "this shape is in the file already");
+      if (read.own)
+        tuning.own.emplace(read.key, read.choice.microseconds);
+      else
+        tuning.choices.emplace(read.key, read.choice);
     }
   }
   if (number < 3) return wrong(file, number + 1, "is missing: the head has three lines");

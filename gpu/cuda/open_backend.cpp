@@ -5,6 +5,7 @@
 #include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/cuda/cuda_driver.hpp"
+#include "gpu/cuda/skinny_gemm.hpp"
 #include "gpu/cuda/start_checks.hpp"
 
 namespace tandem::gpu {
@@ -30,6 +31,25 @@ Result<cuda::GemmTuning> read_tuning(const std::filesystem::path& path, const st
   return tuning;
 }
 
+/// cuBLASLt, and our own kernel for the shapes at which the tuning file has found it faster.
+Result<std::unique_ptr<cuda::Gemm>> open_gemm(cuda::Driver& driver,
+                                              const cuda::KernelTable& kernels,
+                                              const std::filesystem::path& tuning_file) {
+  auto library = cuda::open_cublas();
+  if (!library) return library.error();
+  if (tuning_file.empty()) return std::unique_ptr<cuda::Gemm>(std::move(*library));
+  auto tuning = read_tuning(tuning_file, driver.properties().name, (*library)->library_version());
+  if (!tuning) return tuning.error();
+  std::set<cuda::GemmKey> own;
+  for (const auto& [key, microseconds] : tuning->own) own.insert(key);
+  (*library)->use(std::move(*tuning));
+  if (own.empty()) return std::unique_ptr<cuda::Gemm>(std::move(*library));
+  auto skinny = cuda::SkinnyGemm::make(driver, kernels);
+  if (!skinny) return skinny.error();
+  return std::unique_ptr<cuda::Gemm>(
+      std::make_unique<cuda::ChosenGemm>(std::move(*library), std::move(*skinny), std::move(own)));
+}
+
 }  // namespace
 
 Result<void> check_attention(const std::string& attention) {
@@ -40,15 +60,10 @@ Result<cuda::BackendParts> cuda::open_parts(const CudaOptions& options) {
   auto driver = cuda::open_driver(options.device_index);
   if (!driver) return driver.error();
   if (auto r = (*driver)->make_current(); !r) return r.error();
-  auto gemm = cuda::open_cublas();
+  const auto& kernels = cuda::device_kernels();
+  auto gemm = open_gemm(**driver, kernels, options.gemm_tuning_file);
   if (!gemm) return gemm.error();
-  if (!options.gemm_tuning_file.empty()) {
-    auto tuning = read_tuning(options.gemm_tuning_file, (*driver)->properties().name,
-                              (*gemm)->library_version());
-    if (!tuning) return tuning.error();
-    (*gemm)->use(std::move(*tuning));
-  }
-  return cuda::BackendParts{std::move(*driver), &cuda::device_kernels(), std::move(*gemm),
+  return cuda::BackendParts{std::move(*driver), &kernels, std::move(*gemm),
                             cuda::flashinfer::built_in()};
 }
 
