@@ -19,7 +19,9 @@
 #include "gpu/cuda/driver.hpp"
 #include "gpu/cuda/gemm.hpp"
 #include "gpu/cuda/kernels/kernels.hpp"
+#include "gpu/cuda/memory_plan.hpp"
 #include "gpu/cuda/resources.hpp"
+#include "gpu/cuda/skinny_gemm.hpp"
 
 namespace tandem::gpu_check {
 
@@ -99,6 +101,40 @@ double seconds_of(const Lab& lab, int times, const Work& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
 }
 
+/// Seconds of one `work` on the device when a graph holds `times` of them, as decode iterations do:
+/// what the host takes to launch it does not count.
+template <class Work>
+double replayed_seconds_of(const Lab& lab, int times, const Work& work) {
+  auto& driver = *lab.driver;
+  work();  // code is loaded at its first launch, which cannot be captured
+  lab.finish();
+  must(driver.begin_capture(lab.stream));
+  for (int i = 0; i < times; ++i) work();
+  const gpu::cuda::OwnedGraph graph(driver, must(driver.end_capture(lab.stream)));
+  const gpu::cuda::OwnedEvent begin(driver, must(driver.create_timing_event()));
+  const gpu::cuda::OwnedEvent end(driver, must(driver.create_timing_event()));
+  must(driver.launch(graph.get(), lab.stream));
+  must(driver.record(begin.get(), lab.stream));
+  must(driver.launch(graph.get(), lab.stream));
+  must(driver.record(end.get(), lab.stream));
+  lab.finish();
+  return std::chrono::duration<double>(must(driver.elapsed(begin.get(), end.get()))).count() /
+         times;
+}
+
+/// Our own products of few rows, with a workspace of their own.
+struct OwnProducts {
+  explicit OwnProducts(const Lab& lab)
+      : workspace(must(
+            gpu::cuda::DeviceBuffer::make(*lab.driver, Bytes(gpu::cuda::gemm_workspace_bytes)))),
+        gemm(must(gpu::cuda::SkinnyGemm::make(*lab.driver, *lab.kernels))) {
+    gemm->set_workspace(workspace.data(), workspace.size());
+  }
+
+  gpu::cuda::DeviceBuffer workspace;
+  std::unique_ptr<gpu::cuda::SkinnyGemm> gemm;
+};
+
 /// What the device reaches at best, by which the shares of everything else are told.
 struct Ceilings {
   double bytes_per_second = 0;       ///< of a large copy on the device, read and written
@@ -117,6 +153,7 @@ void check_row_kernels(const Lab& lab, Report& report);
 void check_attention(const Lab& lab, Report& report);
 void check_draws(const Lab& lab, Report& report);
 void check_products(const Lab& lab, Report& report);
+void check_own_products(const Lab& lab, Report& report);
 void check_models(const Lab& lab, Report& report);
 void check_kv_copies(const Lab& lab, Report& report);
 
@@ -125,10 +162,12 @@ void check_kv_copies(const Lab& lab, Report& report);
 void measure_attention(const Lab& lab, Report& report);
 void measure_copies(const Lab& lab, Report& report);
 Ceilings measure_ceilings(const Lab& lab, Report& report);
-/// Shares of the ceilings that the products of a model reach, few rows and many.
+/// Shares of the ceilings that the products of a model reach, few rows and many; our own kernel's
+/// beside the library's at few.
 void measure_products(const Lab& lab, const ModelSize& size, const Ceilings& ceilings,
                       Report& report);
-/// Tries the library's algorithms for every product of a model and writes the fastest to `file`.
+/// Tries the library's algorithms for every product of a model, and our own kernel at few rows, and
+/// writes the fastest to `file`. Our own is left out where its results are not the library's.
 void tune_products(const Lab& lab, gpu::cuda::CublasGemm& gemm, const ModelSize& size,
                    const std::string& file, Report& report);
 }  // namespace tandem::gpu_check

@@ -160,6 +160,7 @@ class Program {
   void check() {
     check_row_kernels(lab_, report_);
     check_products(lab_, report_);
+    check_own_products(lab_, report_);
     check_attention(lab_, report_);
     check_draws(lab_, report_);
     check_models(lab_, report_);

@@ -1,7 +1,11 @@
 // gpu_check's own checks on the emulated device: they pass on kernels that are right, and a wrong
 // result is noticed.
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
+#include <map>
 
 #include "bench/gpu_check/lab.hpp"
 #include "bench/gpu_check/model_runner.hpp"
@@ -28,16 +32,17 @@ struct FakeLab {
       own->memory_info = {Bytes(100 << 20), Bytes(100 << 20)};
       own->described = driver.described;
       running = own.get();
-      return gpu::cuda::BackendParts{std::move(own), lab.kernels, make_gemm(), lab.flashinfer};
+      auto products = make_gemm(*own);
+      return gpu::cuda::BackendParts{std::move(own), lab.kernels, std::move(products),
+                                     lab.flashinfer};
     };
     lab.pump = [this] { running->run_all(); };
   }
 
   tests::FakeDriver driver;
   tests::FakeGemm gemm;
-  std::function<std::unique_ptr<gpu::cuda::Gemm>()> make_gemm = [] {
-    return std::make_unique<tests::FakeGemm>();
-  };
+  std::function<std::unique_ptr<gpu::cuda::Gemm>(gpu::cuda::Driver&)> make_gemm =
+      [](gpu::cuda::Driver&) { return std::make_unique<tests::FakeGemm>(); };
   tests::FakeDriver* running = nullptr;
   bool lose_bits = false;
   gpu::cuda::OwnedStream stream;
@@ -51,10 +56,11 @@ TEST_CASE("gpu_check's checks of kernels and products pass on the emulated devic
   FakeLab fake;
   gpu_check::check_row_kernels(fake.lab, fake.report);
   gpu_check::check_products(fake.lab, fake.report);
+  gpu_check::check_own_products(fake.lab, fake.report);
   gpu_check::check_draws(fake.lab, fake.report);
   INFO(fake.report.table());
   CHECK(fake.report.failed() == 0);
-  CHECK(fake.report.passed() == 18 + 27 + 16);
+  CHECK(fake.report.passed() == 18 + 27 + 30 + 16);
 }
 
 TEST_CASE("gpu_check's checks of attention pass on the emulated device") {
@@ -158,7 +164,7 @@ class WrongHead final : public gpu::cuda::Gemm {
 
 TEST_CASE("gpu_check notices one wrong logit that no token and no logprob shows") {
   FakeLab fake;
-  fake.make_gemm = [] { return std::make_unique<WrongHead>(600); };
+  fake.make_gemm = [](gpu::cuda::Driver&) { return std::make_unique<WrongHead>(600); };
   gpu_check::check_models(fake.lab, fake.report);
   const auto table = fake.report.table();
   INFO(table);
@@ -183,8 +189,9 @@ TEST_CASE("gpu_check's copies of KV blocks beside a decode arrive, and lost bits
   CHECK(fake.report.failed() > 0);
 }
 
-TEST_CASE("gpu_check's measurements of ceilings and products run on the emulated device") {
-  FakeLab fake;
+namespace {
+
+model::ModelConfig tiny_config() {
   model::ModelConfig config;
   config.vocab_size = 64;
   config.hidden_size = 32;
@@ -193,12 +200,21 @@ TEST_CASE("gpu_check's measurements of ceilings and products run on the emulated
   config.num_heads = 2;
   config.num_kv_heads = 1;
   config.head_dim = 16;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("gpu_check's measurements of ceilings and products run on the emulated device") {
+  FakeLab fake;
+  const auto config = tiny_config();
   const auto ceilings = gpu_check::measure_ceilings(fake.lab, fake.report);
   CHECK(ceilings.bytes_per_second > 0);
   CHECK(ceilings.operations_per_second > 0);
   gpu_check::measure_products(fake.lab, {config, "tiny"}, ceilings, fake.report);
   const auto table = fake.report.table();
   for (const auto* name : {"gemm qkv rows 1 ", "gemm head rows 8 ", "gemm of a layer rows 16 ",
+                           "gemm head rows 8, own ", "gemm of a layer rows 16, own ",
                            "% of the copy's bytes a second", "% of the large product's rate"}) {
     INFO(name);
     CHECK(table.find(name) != std::string::npos);
@@ -206,6 +222,129 @@ TEST_CASE("gpu_check's measurements of ceilings and products run on the emulated
   fake.lab.deadline = std::chrono::steady_clock::now();
   gpu_check::measure_products(fake.lab, {config, "tiny"}, ceilings, fake.report);
   CHECK(fake.report.table().find("the command's time is over") != std::string::npos);
+}
+
+namespace {
+
+/// A library of two algorithms: the first takes four steps of virtual time, the second one, and
+/// both two more at more than four rows.
+class TwoAlgorithms final : public gpu::cuda::CublasGemm {
+ public:
+  [[nodiscard]] std::string name() const override { return "two_algorithms"; }
+  [[nodiscard]] std::uint64_t library_version() const override { return 7; }
+  void set_workspace(std::byte*, Bytes) override {}
+  void use(gpu::cuda::GemmTuning) override {}
+  Result<std::vector<gpu::cuda::TunedGemm>> candidates(const gpu::cuda::GemmKey&, std::int64_t,
+                                                       std::size_t) override {
+    return std::vector<gpu::cuda::TunedGemm>{{.algorithm = {4}}, {.algorithm = {1}}};
+  }
+  Result<void> prepare_with(const gpu::cuda::GemmKey& key, std::int64_t out_stride,
+                            const gpu::cuda::TunedGemm& choice) override {
+    extra_steps_[key] = choice.algorithm[0] - 1 + (key.rows > 4 ? 2 : 0);
+    return right_.prepare(key, out_stride);
+  }
+  Result<void> prepare(const gpu::cuda::GemmKey& key, std::int64_t) override {
+    REQUIRE(extra_steps_.contains(key));
+    return {};
+  }
+  Result<void> run(const gpu::cuda::GemmKey& key, const gpu::cuda::GemmOperands& operands,
+                   gpu::cuda::Stream stream) override {
+    for (std::uint64_t i = 0; i < extra_steps_.at(key); ++i)
+      reinterpret_cast<tests::EmulatedStream*>(stream)->enqueue([] {});
+    return right_.run(key, operands, stream);
+  }
+
+ private:
+  tests::FakeGemm right_;
+  std::map<gpu::cuda::GemmKey, std::uint64_t> extra_steps_;
+};
+
+/// Our own kernel for every product that it takes.
+class OwnWhereTaken final : public gpu::cuda::Gemm {
+ public:
+  explicit OwnWhereTaken(gpu::cuda::Driver& driver)
+      : own_(gpu_check::must(gpu::cuda::SkinnyGemm::make(driver, tests::emulated_kernels()))) {}
+  [[nodiscard]] std::string name() const override { return own_->name(); }
+  void set_workspace(std::byte* memory, Bytes size) override { own_->set_workspace(memory, size); }
+  Result<void> prepare(const gpu::cuda::GemmKey& key, std::int64_t out_stride) override {
+    return of(key).prepare(key, out_stride);
+  }
+  Result<void> run(const gpu::cuda::GemmKey& key, const gpu::cuda::GemmOperands& operands,
+                   gpu::cuda::Stream stream) override {
+    return of(key).run(key, operands, stream);
+  }
+
+ private:
+  gpu::cuda::Gemm& of(const gpu::cuda::GemmKey& key) {
+    if (own_->supports(key)) return *own_;
+    return others_;
+  }
+  std::unique_ptr<gpu::cuda::SkinnyGemm> own_;
+  tests::FakeGemm others_;
+};
+
+/// What gemm-tune writes with these kernels.
+gpu::cuda::GemmTuning tuned_with(FakeLab& fake, const gpu::cuda::KernelTable& kernels) {
+  TwoAlgorithms library;
+  fake.lab.gemm = &library;
+  fake.lab.kernels = &kernels;
+  const auto file = std::filesystem::temp_directory_path() / "tandem_gemm_tuning_test.txt";
+  gpu_check::tune_products(fake.lab, library, {tiny_config(), "tiny"}, file.string(), fake.report);
+  std::ifstream in(file, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  std::filesystem::remove(file);
+  return gpu_check::must(gpu::cuda::parse_tuning(text, file.string()));
+}
+
+}  // namespace
+
+TEST_CASE("gemm-tune writes our own kernel where it is faster, the library's best elsewhere") {
+  // Of virtual time our own takes two steps; the library one up to four rows, three beyond.
+  auto kernels = tests::emulated_kernels();
+  kernels.skinny = [](const gpu::cuda::SkinnyArgs& args, gpu::cuda::Stream stream) {
+    reinterpret_cast<tests::EmulatedStream*>(stream)->enqueue([] {});
+    tests::emulated_kernels().skinny(args, stream);
+  };
+  FakeLab fake;
+  const auto tuning = tuned_with(fake, kernels);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(tuning.device == "Fake GPU");
+  CHECK(tuning.library == 7);
+  CHECK(tuning.choices.size() == 5 * 3);  // 1, 2 and 4 rows
+  CHECK(tuning.own.size() == 5 * 2);      // 8 and 16
+  for (const auto& [key, choice] : tuning.choices) {
+    CHECK(key.rows <= 4);
+    CHECK(choice.algorithm[0] == 1);
+  }
+  for (const auto& [key, microseconds] : tuning.own) CHECK(key.rows > 4);
+  CHECK(fake.report.table().find("us, chosen") != std::string::npos);
+}
+
+TEST_CASE("gemm-tune leaves out our own kernel where its results are wrong") {
+  auto kernels = tests::emulated_kernels();
+  kernels.skinny = [](const gpu::cuda::SkinnyArgs& args, gpu::cuda::Stream stream) {
+    auto shorter = args;
+    if (args.output == gpu::cuda::GemmOutput::f32) --shorter.n;  // of the head, one token's logit
+    tests::emulated_kernels().skinny(shorter, stream);
+  };
+  FakeLab fake;
+  const auto tuning = tuned_with(fake, kernels);
+  CHECK(fake.report.failed() == 5);
+  CHECK(tuning.own.size() == 4 * 2);
+  for (const auto& [key, microseconds] : tuning.own)
+    CHECK(key.output != gpu::cuda::GemmOutput::f32);
+}
+
+TEST_CASE("gpu_check's models with our own products of few rows agree with the reference") {
+  FakeLab fake;
+  fake.make_gemm = [](gpu::cuda::Driver& driver) {
+    return std::make_unique<OwnWhereTaken>(driver);
+  };
+  gpu_check::check_models(fake.lab, fake.report);
+  INFO(fake.report.table());
+  CHECK(fake.report.failed() == 0);
+  CHECK(fake.report.passed() == 24);
 }
 
 TEST_CASE("gpu_check's measurements of models run on the emulated device") {
