@@ -72,15 +72,18 @@ struct Warp {
 
 struct Block {
   int x = 0, y = 0, threads = 0;
+  std::vector<Fiber> fibers;
   std::vector<std::byte> shared;
   std::byte* shared_begin = nullptr;
   std::size_t shared_bytes = 0;
   const std::function<void()>* kernel = nullptr;
   std::vector<Warp> warps;
+  std::vector<int> order_of_warps;
 };
 
-std::vector<Fiber> fibers;
-Block block;
+/// Blocks that run at the same time: each goes on for a while, then any of them.
+std::array<Block, 3> residents;
+Block* block = residents.data();  ///< the one that goes on
 int running = -1;
 void* engine_stack_pointer = nullptr;
 std::mt19937 order_of_threads(1);
@@ -91,7 +94,7 @@ std::size_t engine_size = 0;
 #endif
 
 void back_to_engine(bool ends) {
-  Fiber& own = fibers[static_cast<std::size_t>(running)];
+  Fiber& own = block->fibers[static_cast<std::size_t>(running)];
 #ifdef __SANITIZE_ADDRESS__
   void* fake = nullptr;
   __sanitizer_start_switch_fiber(ends ? nullptr : &fake, engine_bottom, engine_size);
@@ -105,7 +108,7 @@ void back_to_engine(bool ends) {
 
 void run_fiber(int index) {
   running = index;
-  Fiber& fiber = fibers[static_cast<std::size_t>(index)];
+  Fiber& fiber = block->fibers[static_cast<std::size_t>(index)];
 #ifdef __SANITIZE_ADDRESS__
   void* fake = nullptr;
   __sanitizer_start_switch_fiber(&fake, fiber.stack, stack_bytes);
@@ -120,8 +123,8 @@ extern "C" void tandem_emulation_entry() {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_finish_switch_fiber(nullptr, &engine_bottom, &engine_size);
 #endif
-  (*block.kernel)();
-  fibers[static_cast<std::size_t>(running)].state = State::ended;
+  (*block->kernel)();
+  block->fibers[static_cast<std::size_t>(running)].state = State::ended;
   back_to_engine(true);
   std::abort();  // an ended fiber is not run again
 }
@@ -147,7 +150,7 @@ void prepare(Fiber& fiber) {
   fiber.groups = 0;
 }
 
-Fiber& current() { return fibers[static_cast<std::size_t>(running)]; }
+Fiber& current() { return block->fibers[static_cast<std::size_t>(running)]; }
 
 /// Runs the warp's threads that can, in any order. False: none can.
 bool run_warp(int warp) {
@@ -156,7 +159,7 @@ bool run_warp(int warp) {
   std::shuffle(lanes.begin(), lanes.end(), order_of_threads);
   bool any = false;
   for (const int i : lanes) {
-    if (fibers[static_cast<std::size_t>(i)].state != State::ready) continue;
+    if (block->fibers[static_cast<std::size_t>(i)].state != State::ready) continue;
     run_fiber(i);
     any = true;
   }
@@ -166,8 +169,8 @@ bool run_warp(int warp) {
 /// When no thread can run: all wait at the barrier, or all have ended, which is answered by false.
 bool release_barrier() {
   bool any = false;
-  for (int i = 0; i < block.threads; ++i) {
-    auto& state = fibers[static_cast<std::size_t>(i)].state;
+  for (int i = 0; i < block->threads; ++i) {
+    auto& state = block->fibers[static_cast<std::size_t>(i)].state;
     emulation_require(state == State::at_barrier || state == State::ended,
                       "a barrier of the block that a thread never reaches");
     any = any || state == State::at_barrier;
@@ -180,58 +183,84 @@ bool release_barrier() {
 
 void emulation_require(bool holds, const char* what) {
   if (holds) return;
-  std::fprintf(stderr, "device emulation: %s (block %d, %d; thread %d)\n", what, block.x, block.y,
+  std::fprintf(stderr, "device emulation: %s (block %d, %d; thread %d)\n", what, block->x, block->y,
                running);
   std::abort();
 }
 
-std::vector<std::int64_t> order_of_blocks(std::int64_t count) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
-  std::iota(order.begin(), order.end(), std::int64_t{0});
-  std::shuffle(order.begin(), order.end(), order_of_threads);
-  return order;
+namespace {
+
+void begin_block(int x, int y, int threads, std::size_t shared_bytes,
+                 const std::function<void()>& kernel) {
+  block->x = x;
+  block->y = y;
+  block->threads = threads;
+  block->shared.assign(shared_bytes + 16, std::byte{0xFF});
+  block->shared_begin = block->shared.data();
+  while (reinterpret_cast<std::uintptr_t>(block->shared_begin) % 16 != 0) ++block->shared_begin;
+  block->shared_bytes = shared_bytes;
+  block->kernel = &kernel;
+  block->warps.assign(static_cast<std::size_t>(threads / warp_size), {});
+  if (block->fibers.size() < static_cast<std::size_t>(threads))
+    block->fibers.resize(static_cast<std::size_t>(threads));
+  for (int i = 0; i < threads; ++i) prepare(block->fibers[static_cast<std::size_t>(i)]);
+  block->order_of_warps.resize(block->warps.size());
+  std::iota(block->order_of_warps.begin(), block->order_of_warps.end(), 0);
+  std::shuffle(block->order_of_warps.begin(), block->order_of_warps.end(), order_of_threads);
 }
 
-void run_block(int x, int y, int threads, std::size_t shared_bytes,
-               const std::function<void()>& kernel) {
+/// One warp runs as far ahead as it can, then another: what a barrier is missing for shows. False:
+/// the block has ended.
+bool go_on() {
+  for (const int warp : block->order_of_warps)
+    if (run_warp(warp)) return true;
+  running = -1;
+  if (!release_barrier()) return false;
+  std::shuffle(block->order_of_warps.begin(), block->order_of_warps.end(), order_of_threads);
+  return true;
+}
+
+}  // namespace
+
+void run_grid(std::int64_t x, std::int64_t y, int threads, std::size_t shared_bytes,
+              const std::function<void()>& kernel) {
   emulation_require(threads % warp_size == 0 && threads <= 1024,
                     "a block is whole warps, up to 1024 threads");
-  block.x = x;
-  block.y = y;
-  block.threads = threads;
-  block.shared.assign(shared_bytes + 16, std::byte{0xFF});
-  block.shared_begin = block.shared.data();
-  while (reinterpret_cast<std::uintptr_t>(block.shared_begin) % 16 != 0) ++block.shared_begin;
-  block.shared_bytes = shared_bytes;
-  block.kernel = &kernel;
-  block.warps.assign(static_cast<std::size_t>(threads / warp_size), {});
-  if (fibers.size() < static_cast<std::size_t>(threads))
-    fibers.resize(static_cast<std::size_t>(threads));
-  for (int i = 0; i < threads; ++i) prepare(fibers[static_cast<std::size_t>(i)]);
-  // One warp runs as far ahead as it can, then another: what a barrier is missing for shows.
-  std::vector<int> warps(block.warps.size());
-  for (std::size_t i = 0; i < warps.size(); ++i) warps[i] = static_cast<int>(i);
-  std::shuffle(warps.begin(), warps.end(), order_of_threads);
-  while (true) {
-    bool any = false;
-    for (std::size_t i = 0; i < warps.size() && !any; ++i) any = run_warp(warps[i]);
-    if (any) continue;
-    running = -1;
-    if (!release_barrier()) break;
-    std::shuffle(warps.begin(), warps.end(), order_of_threads);
+  std::vector<std::int64_t> waiting(static_cast<std::size_t>(x * y));
+  std::iota(waiting.begin(), waiting.end(), std::int64_t{0});
+  std::shuffle(waiting.begin(), waiting.end(), order_of_threads);
+  std::vector<Block*> free, live;
+  for (auto& one : residents) free.push_back(&one);
+  while (!waiting.empty() || !live.empty()) {
+    while (!waiting.empty() && !free.empty()) {
+      block = free.back();
+      begin_block(static_cast<int>(waiting.back() % x), static_cast<int>(waiting.back() / x),
+                  threads, shared_bytes, kernel);
+      live.push_back(block);
+      free.pop_back();
+      waiting.pop_back();
+    }
+    const auto chosen = static_cast<std::ptrdiff_t>(order_of_threads() % live.size());
+    block = live[static_cast<std::size_t>(chosen)];
+    // Long turns: one block may be far ahead while another stands in the midst of something.
+    bool ended = false;
+    for (auto turns = order_of_threads() % 64; turns > 0 && !ended; --turns) ended = !go_on();
+    if (!ended) continue;
+    free.push_back(block);
+    live.erase(live.begin() + chosen);
   }
   running = -1;
 }
 
 int emulated_thread_index() { return running; }
-int emulated_num_threads() { return block.threads; }
-int emulated_block_x() { return block.x; }
-int emulated_block_y() { return block.y; }
-std::byte* emulated_shared_memory() { return block.shared_begin; }
+int emulated_num_threads() { return block->threads; }
+int emulated_block_x() { return block->x; }
+int emulated_block_y() { return block->y; }
+std::byte* emulated_shared_memory() { return block->shared_begin; }
 
 bool in_shared_memory(const void* address, std::size_t bytes) {
   const auto* at = static_cast<const std::byte*>(address);
-  return at >= block.shared_begin && at + bytes <= block.shared_begin + block.shared_bytes;
+  return at >= block->shared_begin && at + bytes <= block->shared_begin + block->shared_bytes;
 }
 
 void emulated_barrier() {
@@ -240,7 +269,7 @@ void emulated_barrier() {
 }
 
 void emulated_exchange(void* data, void (*complete)(void* const*)) {
-  auto& warp = block.warps[static_cast<std::size_t>(running / warp_size)];
+  auto& warp = block->warps[static_cast<std::size_t>(running / warp_size)];
   const int first = running / warp_size * warp_size;
   emulation_require(warp.arrived == 0 || warp.complete == complete,
                     "the lanes of a warp meet in different exchanges");
@@ -254,7 +283,7 @@ void emulated_exchange(void* data, void (*complete)(void* const*)) {
   complete(warp.data.data());
   warp.arrived = 0;
   for (int lane = 0; lane < warp_size; ++lane)
-    fibers[static_cast<std::size_t>(first + lane)].state = State::ready;
+    block->fibers[static_cast<std::size_t>(first + lane)].state = State::ready;
 }
 
 // ---- asynchronous copies -----------------------------------------------------------------------

@@ -1,8 +1,9 @@
 // Stands in for gpu/cuda/kernels/device.cuh: the kernels' own text, run on the host. A block's
 // threads are fibers that run until they meet a barrier or an exchange of their warp, in an order
-// that is shuffled anew each time; what a kernel may not do (a lane missing from an exchange, a
-// barrier that some never reach, an address that is not aligned or not in shared memory) stops the
-// program with a word on what was wrong. Matrix instructions follow the PTX ISA's fragment layouts
+// that is shuffled anew each time, a few blocks by turns; what a kernel may not do (a lane missing
+// from an exchange, a barrier that some never reach, an address that is not aligned or not in
+// shared memory) stops the program with a word on what was wrong. Matrix instructions follow the
+// PTX ISA's fragment layouts
 // ("Matrix Fragments for mma.m16n8k16", "ldmatrix"). Asynchronous copies arrive at
 // once or at their wait, by chance; shared memory begins as NaN.
 #pragma once
@@ -20,7 +21,6 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <vector>
 
 #include "gpu/cuda/driver.hpp"
 #include "model/float_formats.hpp"
@@ -37,11 +37,9 @@ class EmulatedStream {
 
 void emulation_require(bool holds, const char* what);
 
-/// 0 .. count - 1 in an order that is another each time: blocks may run in any.
-std::vector<std::int64_t> order_of_blocks(std::int64_t count);
-/// Runs one block to its end.
-void run_block(int x, int y, int threads, std::size_t shared_bytes,
-               const std::function<void()>& kernel);
+/// Runs a grid of (x, y) blocks to its end: some at the same time, in any order.
+void run_grid(std::int64_t x, std::int64_t y, int threads, std::size_t shared_bytes,
+              const std::function<void()>& kernel);
 
 // What the running thread asks of its block.
 int emulated_thread_index();
@@ -122,7 +120,6 @@ template <class T>
 void atomic_add(T* to, T value) {
   *to += value;
 }
-/// Blocks run one after another here, in any order.
 inline std::uint32_t count_arrival(std::uint32_t* counter, std::uint32_t others) {
   const auto before = *counter;
   *counter = before >= others ? 0 : before + 1;
@@ -167,11 +164,7 @@ template <auto kernel, class Args>
 void launch(std::int64_t x, std::int64_t y, int threads, std::size_t shared_bytes, Stream stream,
             const Args& args) {
   if (x <= 0 || y <= 0) return;
-  auto work = [=] {
-    for (const auto block : tests::order_of_blocks(x * y))
-      tests::run_block(static_cast<int>(block % x), static_cast<int>(block / x), threads,
-                       shared_bytes, [&args] { kernel(args); });
-  };
+  auto work = [=] { tests::run_grid(x, y, threads, shared_bytes, [&args] { kernel(args); }); };
   if (stream == nullptr) return work();
   reinterpret_cast<tests::EmulatedStream*>(stream)->enqueue(work);
 }

@@ -193,6 +193,13 @@ TEST_CASE("blocks that share a tile have places and counters that no other tile 
     }
 }
 
+TEST_CASE("every number of rows has columns enough") {
+  for (std::int64_t rows = 1; rows <= skinny_rows; ++rows) {
+    CHECK(skinny_columns(rows) >= rows);
+    CHECK((skinny_columns(rows) == 8 || skinny_columns(rows) < 2 * rows));
+  }
+}
+
 TEST_CASE(
     "the ring of units fits an A100's shared memory, and 64 KiB of weights are on their way") {
   CHECK(skinny_shared_bytes(64) <= 163 << 10);
@@ -230,6 +237,21 @@ TEST_CASE("products of every output follow each other in one workspace, again wi
   }
   for (std::size_t i = products.size(); i-- > 0;)
     CHECK(same_bits(products[i].run(world), first[i]));
+}
+
+TEST_CASE("a tile is put together when the last of its blocks has written its part, not before") {
+  World world(20);
+  // Ten tiles of two blocks each; two products by turns, so that what the workspace holds from
+  // before is wrong.
+  const GemmKey key{8, 1280, 128, GemmOutput::f32};
+  const Product one(key, 1), other(key, 2);
+  const auto one_first = one.run(world), other_first = other.run(world);
+  CHECK(one.worst(one_first) < tolerance);
+  CHECK(other.worst(other_first) < tolerance);
+  for (int i = 0; i < 30; ++i) {
+    CHECK(same_bits(one.run(world), one_first));
+    CHECK(same_bits(other.run(world), other_first));
+  }
 }
 
 TEST_CASE("a captured product replays") {
