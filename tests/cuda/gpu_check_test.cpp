@@ -50,6 +50,18 @@ struct FakeLab {
   gpu_check::Report report;
 };
 
+model::ModelConfig tiny_config() {
+  model::ModelConfig config;
+  config.vocab_size = 64;
+  config.hidden_size = 32;
+  config.intermediate_size = 48;
+  config.num_layers = 2;
+  config.num_heads = 2;
+  config.num_kv_heads = 1;
+  config.head_dim = 16;
+  return config;
+}
+
 }  // namespace
 
 TEST_CASE("gpu_check's checks of kernels and products pass on the emulated device") {
@@ -122,6 +134,35 @@ TEST_CASE("gpu_check notices a kernel that is wrong") {
   CHECK(fake.report.json().find("\"passed\": false") != std::string::npos);
 }
 
+TEST_CASE("gpu_check notices a product of ours that gives other bits when it is run again") {
+  FakeLab fake;
+  auto restless = tests::emulated_kernels();
+  restless.skinny = [](const gpu::cuda::SkinnyArgs& args, gpu::cuda::Stream stream) {
+    tests::emulated_kernels().skinny(args, stream);
+    static float more = 0;
+    if (args.output == gpu::cuda::GemmOutput::bf16) return;
+    reinterpret_cast<tests::EmulatedStream*>(stream)->enqueue(
+        [args] { *static_cast<float*>(args.out) += (more += 1e-5F); });
+  };
+  fake.lab.kernels = &restless;
+  gpu_check::check_own_products(fake.lab, fake.report);
+  CHECK(fake.report.passed() == 10);
+  CHECK(fake.report.failed() == 20);
+  CHECK(fake.report.table().find("other bits when run again") != std::string::npos);
+}
+
+TEST_CASE("gpu_check says where a device does not take our own products of few rows") {
+  FakeLab fake;
+  fake.driver.described.block_memory = Bytes(99 << 10);
+  gpu_check::check_own_products(fake.lab, fake.report);
+  gpu_check::measure_products(fake.lab, {tiny_config(), "tiny"}, {1e9, 1e9}, fake.report);
+  const auto table = fake.report.table();
+  CHECK(fake.report.passed() == 0);
+  CHECK(table.find("101376") != std::string::npos);
+  CHECK(table.find("gemm head rows 8 ") != std::string::npos);
+  CHECK(table.find("gemm head rows 8, own ") == std::string::npos);
+}
+
 TEST_CASE("gpu_check's models agree with the reference on the emulated device") {
   FakeLab fake;
   gpu_check::check_models(fake.lab, fake.report);
@@ -188,22 +229,6 @@ TEST_CASE("gpu_check's copies of KV blocks beside a decode arrive, and lost bits
   gpu_check::check_kv_copies(fake.lab, fake.report);
   CHECK(fake.report.failed() > 0);
 }
-
-namespace {
-
-model::ModelConfig tiny_config() {
-  model::ModelConfig config;
-  config.vocab_size = 64;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.num_layers = 2;
-  config.num_heads = 2;
-  config.num_kv_heads = 1;
-  config.head_dim = 16;
-  return config;
-}
-
-}  // namespace
 
 TEST_CASE("gpu_check's measurements of ceilings and products run on the emulated device") {
   FakeLab fake;
