@@ -6,6 +6,7 @@
 #include <cstring>
 #include <random>
 
+#include "gpu/cuda/kernels/tile_index.hpp"
 #include "gpu/cuda/memory_plan.hpp"
 #include "gpu/cuda/skinny_gemm.hpp"
 #include "gpu/cuda/skinny_plan.hpp"
@@ -191,6 +192,15 @@ TEST_CASE("blocks that share a tile have places and counters that no other tile 
       CHECK(parts <= plan.blocks + plan.tiles);
       CHECK(skinny_workspace_bytes(plan.blocks, 64) <= gemm_workspace_bytes);
     }
+}
+
+TEST_CASE("the sums that a warp exchanges at once lie in 32 banks of shared memory") {
+  for (int i = 0; i < 4; ++i) {
+    std::uint32_t banks = 0;
+    for (int lane = 0; lane < 32; ++lane)
+      banks |= 1U << (fragment_column(lane, i) * skinny_pass_stride + fragment_row(lane, i)) % 32;
+    CHECK(banks == 0xFFFFFFFF);
+  }
 }
 
 TEST_CASE("every number of rows has columns enough") {
