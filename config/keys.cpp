@@ -79,6 +79,10 @@ std::vector<Key> device_keys() {
              "FlashInfer's where the program was built with it (scripts/deps.sh --flashinfer) and "
              "it knows the model's heads. auto is own until both were measured on a device. Tokens "
              "after the first are always computed by Tandem's own."),
+      one_of("kernel_launch", {"auto", "serial", "dependent"}, TANDEM_FIELD(cuda.kernel_launch),
+             "When Tandem's own kernels begin on an NVIDIA device: serial, when the one before is "
+             "done; dependent, while it ends (programmatic dependent launch, compute capability "
+             "9.0 and newer). auto is serial until both were measured on a device."),
       integer("threads", 0, 1024, TANDEM_FIELD(host.threads),
               "Threads of the host device. 0: one per core. Fewer leave room for neighbours."),
       one_of("kernels", {"auto", "amx_bf16", "avx512_bf16", "avx512", "avx2", "portable"},

@@ -1,6 +1,6 @@
 // gpu_check: what can be said of the CUDA backend only on a GPU. Needs no Boost library and no CAF.
 //   usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] [--shape NAME]
-//                    COMMAND…
+//                    [--kernel-launch NAME] COMMAND…
 //   commands: correctness attention gemm-tune gemm graph copy preempt decode prefill all
 // Prints a table and `N passed, N failed`; exits 0 if nothing failed, 1 if something did, 2 without
 // a device or with a wrong command line.
@@ -13,6 +13,7 @@
 #include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_driver.hpp"
 #include "gpu/cuda/memory_plan.hpp"
+#include "gpu/cuda/start_checks.hpp"
 
 namespace tandem::gpu_check {
 namespace {
@@ -21,13 +22,15 @@ constexpr const char* commands[] = {"correctness", "attention", "gemm-tune", "ge
                                     "copy",        "preempt",   "decode",    "prefill", "all"};
 constexpr const char* usage =
     "usage: gpu_check [--device N] [--json FILE] [--tuning FILE] [--attention NAME] "
-    "[--shape NAME] COMMAND…\n"
+    "[--shape NAME] [--kernel-launch NAME] COMMAND…\n"
     "commands: correctness attention gemm-tune gemm graph copy preempt decode prefill all\n"
     "  --device N     which NVIDIA device (default 0)\n"
     "  --json FILE    also write what was found as JSON\n"
     "  --tuning FILE  where gemm-tune writes its choices (default gemm_tuning.txt)\n"
     "  --attention NAME  of the large model: own (default) or flashinfer, where it is built in;\n"
     "                 the attention commands take all there are\n"
+    "  --kernel-launch NAME  of our own kernels: serial (default), or dependent, which begin\n"
+    "                 while the one before ends\n"
     "  --shape NAME   of the model that is measured: llama-3.1-8b (default), llama-3.2-1b,\n"
     "                 qwen3-0.6b, qwen2.5-0.5b; its weights are random\n"
     "  --small        the same as --shape qwen2.5-0.5b\n";
@@ -35,6 +38,7 @@ constexpr const char* usage =
 struct Arguments {
   std::uint32_t device = 0;
   std::string json, tuning = "gemm_tuning.txt", shape = "llama-3.1-8b", attention = "own";
+  std::string kernel_launch = "serial";
   std::vector<std::string> commands;
 
   [[nodiscard]] bool wants(const std::string& command) const {
@@ -69,13 +73,14 @@ bool parse(int count, char** values, Arguments& arguments) {
     if (word == "--small") {
       arguments.shape = "qwen2.5-0.5b";
     } else if (word == "--device" || word == "--json" || word == "--tuning" || word == "--shape" ||
-               word == "--attention") {
+               word == "--attention" || word == "--kernel-launch") {
       if (++i == count) return false;
       if (word == "--shape" && !is_shape(values[i])) return false;
       if (word == "--shape") arguments.shape = values[i];
       if (word == "--json") arguments.json = values[i];
       if (word == "--tuning") arguments.tuning = values[i];
       if (word == "--attention") arguments.attention = values[i];
+      if (word == "--kernel-launch") arguments.kernel_launch = values[i];
       if (word != "--device") continue;
       char* end = nullptr;
       const auto device = std::strtoul(values[i], &end, 10);
@@ -222,6 +227,11 @@ int run_program(int count, char** values) {
   auto driver = gpu::cuda::open_driver(arguments.device);
   if (!driver) return no_device(driver.error());
   if (auto r = (*driver)->make_current(); !r) return no_device(r.error());
+  if (auto r = gpu::cuda::check_kernel_launch(arguments.kernel_launch, (*driver)->properties());
+      !r) {
+    std::fprintf(stderr, "gpu_check: %s\n", r.error().message.c_str());
+    return 2;
+  }
   auto gemm = gpu::cuda::open_cublas();
   if (!gemm) return no_device(gemm.error());
   Report report;
@@ -230,16 +240,20 @@ int run_program(int count, char** values) {
       must(gpu::cuda::DeviceBuffer::make(**driver, Bytes(gpu::cuda::gemm_workspace_bytes)));
   (*gemm)->set_workspace(workspace.data(), workspace.size());
   Lab lab{.driver = driver->get(),
-          .kernels = &gpu::cuda::device_kernels(),
+          .kernels = &gpu::cuda::device_kernels(arguments.kernel_launch == "dependent"
+                                                    ? gpu::cuda::Launching::dependent
+                                                    : gpu::cuda::Launching::serial),
           .gemm = gemm->get(),
           .stream = stream.get(),
           .flashinfer = gpu::cuda::flashinfer::built_in()};
   lab.open_parts = [&](const gpu::CudaOptions& options) {
     auto chosen = options;
     chosen.device_index = arguments.device;
+    chosen.kernel_launch = arguments.kernel_launch;
     return gpu::cuda::open_parts(chosen);
   };
   report.note("attention", lab.flashinfer ? "our own kernels and FlashInfer's" : "our own kernels");
+  report.note("kernel launch", arguments.kernel_launch);
   report.note("device", (*driver)->properties().name + ", " + (*gemm)->name());
   Program(arguments, lab, **gemm, report).run();
   std::fputs(report.table().c_str(), stdout);

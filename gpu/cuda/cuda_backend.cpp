@@ -307,6 +307,8 @@ Result<std::unique_ptr<DeviceBackend>> make_backend(BackendParts parts,
   if (auto r = check_ranges(options, weights.config); !r) return r.error();
   if (auto r = check_attention(options.attention, parts.flashinfer); !r) return r.error();
   if (auto r = check_device(parts.driver->properties()); !r) return r.error();
+  if (auto r = check_kernel_launch(options.kernel_launch, parts.driver->properties()); !r)
+    return r.error();
   auto ready = make_ready(std::move(parts), weights, options);
   if (!ready) return ready.error();
   return std::unique_ptr<DeviceBackend>(

@@ -32,6 +32,8 @@ struct CudaOptions {
   /// auto | own | flashinfer: whose kernels prefill rows take. auto is own until both were measured
   /// on a device; decode rows are always our own kernel's.
   std::string attention = "auto";
+  /// auto | serial | dependent: see Launching. auto is serial until both were measured on a device.
+  std::string kernel_launch = "auto";
   Tokens max_iteration_tokens{2048};
   std::uint32_t max_sequences = 256;
   Tokens max_context{0};  ///< 0: the model's; in any case no more than the pool holds

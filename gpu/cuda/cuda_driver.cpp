@@ -24,11 +24,17 @@
 
 namespace tandem::gpu::cuda {
 namespace device_build {
+template <Launching how>
 void add_row_kernels(KernelTable& table);
+template <Launching how>
 void add_rotate_kernels(KernelTable& table);
+template <Launching how>
 void add_attend_kernels(KernelTable& table);
+template <Launching how>
 void add_draw_kernels(KernelTable& table);
+template <Launching how>
 void add_copy_kernels(KernelTable& table);
+template <Launching how>
 void add_skinny_kernels(KernelTable& table);
 }  // namespace device_build
 
@@ -336,18 +342,26 @@ Result<std::unique_ptr<Driver>> open_driver(std::uint32_t index) {
                        .memory = device.memory}));
 }
 
-const KernelTable& device_kernels() {
-  static const auto table = [] {
-    KernelTable made{};
-    device_build::add_row_kernels(made);
-    device_build::add_rotate_kernels(made);
-    device_build::add_attend_kernels(made);
-    device_build::add_draw_kernels(made);
-    device_build::add_skinny_kernels(made);
-    device_build::add_copy_kernels(made);
-    return made;
-  }();
-  return table;
+namespace {
+
+template <Launching how>
+KernelTable table_of() {
+  KernelTable made{};
+  device_build::add_row_kernels<how>(made);
+  device_build::add_rotate_kernels<how>(made);
+  device_build::add_attend_kernels<how>(made);
+  device_build::add_draw_kernels<how>(made);
+  device_build::add_skinny_kernels<how>(made);
+  device_build::add_copy_kernels<how>(made);
+  return made;
+}
+
+}  // namespace
+
+const KernelTable& device_kernels(Launching how) {
+  static const auto serial = table_of<Launching::serial>();
+  static const auto dependent = table_of<Launching::dependent>();
+  return how == Launching::dependent ? dependent : serial;
 }
 
 }  // namespace tandem::gpu::cuda
@@ -358,7 +372,7 @@ namespace tandem::gpu::cuda {
 
 Result<std::unique_ptr<Driver>> open_driver(std::uint32_t) { return cuda_devices().error(); }
 
-const KernelTable& device_kernels() {
+const KernelTable& device_kernels(Launching) {
   TANDEM_CHECK(false, "kernels without a driver");
   static const KernelTable none{};
   return none;

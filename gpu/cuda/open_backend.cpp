@@ -60,7 +60,8 @@ Result<cuda::BackendParts> cuda::open_parts(const CudaOptions& options) {
   auto driver = cuda::open_driver(options.device_index);
   if (!driver) return driver.error();
   if (auto r = (*driver)->make_current(); !r) return r.error();
-  const auto& kernels = cuda::device_kernels();
+  const auto& kernels = cuda::device_kernels(
+      options.kernel_launch == "dependent" ? Launching::dependent : Launching::serial);
   auto gemm = open_gemm(**driver, kernels, options.gemm_tuning_file);
   if (!gemm) return gemm.error();
   return cuda::BackendParts{std::move(*driver), &kernels, std::move(*gemm),

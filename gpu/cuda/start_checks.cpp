@@ -35,6 +35,17 @@ Result<void> check_device(const DeviceProperties& device) {
                "device");
 }
 
+Result<void> check_kernel_launch(const std::string& kernel_launch, const DeviceProperties& device) {
+  if (kernel_launch == "auto" || kernel_launch == "serial") return {};
+  if (kernel_launch != "dependent")
+    return refused("kernel_launch",
+                   "is '" + kernel_launch + "'; allowed are auto, serial and dependent");
+  if (device.compute_major >= 9) return {};
+  return refused("kernel_launch", "is dependent, which needs compute capability 9.0 or newer; " +
+                                      device.name + " has " + std::to_string(device.compute_major) +
+                                      "." + std::to_string(device.compute_minor));
+}
+
 Result<void> check_room(Driver& driver, Bytes weights, Bytes workspaces,
                         const IterationCapacity& capacity) {
   const auto memory = driver.memory();

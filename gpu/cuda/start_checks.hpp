@@ -17,6 +17,8 @@ Result<void> check_ranges(const CudaOptions& options, const model::ModelConfig& 
 /// `attention` of CudaOptions, given what is built in.
 Result<void> check_attention(const std::string& attention, const flashinfer::Functions* built_in);
 Result<void> check_device(const DeviceProperties& device);
+/// `kernel_launch` of CudaOptions, given the device.
+Result<void> check_kernel_launch(const std::string& kernel_launch, const DeviceProperties& device);
 
 /// Better to say what is too large than to report that the driver gave no memory.
 Result<void> check_room(Driver& driver, Bytes weights, Bytes workspaces,

@@ -122,6 +122,11 @@ TEST_CASE("whose attention a CUDA device uses is chosen by name") {
   CHECK(Given("model: m\nattention: flashinfer\n").loaded().cuda.attention == "flashinfer");
 }
 
+TEST_CASE("how kernels follow one another is chosen by name") {
+  CHECK(Given("model: m\n").loaded().cuda.kernel_launch == "auto");
+  CHECK(Given("model: m\nkernel_launch: dependent\n").loaded().cuda.kernel_launch == "dependent");
+}
+
 TEST_CASE("the share of a GPU's memory is above nothing and at most all") {
   CHECK(Given("model: m\ngpu_memory_fraction: 0.5\n").loaded().cuda.gpu_memory_fraction == 0.5);
   CHECK(Given("model: m\ndevice_index: 3\n").loaded().cuda.device_index == 3);

@@ -471,6 +471,17 @@ TEST_CASE("options and devices that cannot serve are refused by name") {
   CHECK(refused([](auto& o) { o.gpu_memory_fraction = 1.5; }).param == "gpu_memory_fraction");
   CHECK(refused([](auto& o) { o.max_iteration_tokens = Tokens(1 << 20); }).param ==
         "max_iteration_tokens");
+  CHECK(refused([](auto& o) { o.kernel_launch = "soon"; }).message.find("'soon'") !=
+        std::string::npos);
+  gpu::cuda::DeviceProperties ampere{
+      .name = "Ampere", .compute_major = 8, .compute_minor = 6, .multiprocessors = 1};
+  auto dependent = small_options();
+  dependent.kernel_launch = "dependent";
+  CHECK(try_device(*weights, dependent).has_value());
+  const auto too_old = try_device(*weights, dependent, &ampere);
+  REQUIRE(too_old.has_error());
+  CHECK(too_old.error().param == "kernel_launch");
+  CHECK(too_old.error().message.find("Ampere has 8.6") != std::string::npos);
   gpu::cuda::DeviceProperties old{
       .name = "Old", .compute_major = 7, .compute_minor = 5, .multiprocessors = 1};
   const auto device = try_device(*weights, small_options(), &old);

@@ -60,6 +60,7 @@ struct Fiber {
   void* stack_pointer = nullptr;
   std::byte* stack = nullptr;
   State state = State::ended;
+  bool waited = false;  ///< for the stream
   std::vector<PendingCopy> copies;
   int groups = 0;  ///< committed
 };
@@ -119,11 +120,17 @@ void run_fiber(int index) {
 #endif
 }
 
+void require_waited() {
+  emulation_require(block->fibers[static_cast<std::size_t>(running)].waited,
+                    "a thread that did not wait for the stream");
+}
+
 extern "C" void tandem_emulation_entry() {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_finish_switch_fiber(nullptr, &engine_bottom, &engine_size);
 #endif
   (*block->kernel)();
+  require_waited();
   block->fibers[static_cast<std::size_t>(running)].state = State::ended;
   back_to_engine(true);
   std::abort();  // an ended fiber is not run again
@@ -146,6 +153,7 @@ void prepare(Fiber& fiber) {
   top[6] = reinterpret_cast<void*>(&tandem_emulation_entry);
   fiber.stack_pointer = top;
   fiber.state = State::ready;
+  fiber.waited = false;
   fiber.copies.clear();
   fiber.groups = 0;
 }
@@ -263,12 +271,16 @@ bool in_shared_memory(const void* address, std::size_t bytes) {
   return at >= block->shared_begin && at + bytes <= block->shared_begin + block->shared_bytes;
 }
 
+void emulated_wait_for_stream() { current().waited = true; }
+
 void emulated_barrier() {
+  require_waited();
   current().state = State::at_barrier;
   back_to_engine(false);
 }
 
 void emulated_exchange(void* data, void (*complete)(void* const*)) {
+  require_waited();
   auto& warp = block->warps[static_cast<std::size_t>(running / warp_size)];
   const int first = running / warp_size * warp_size;
   emulation_require(warp.arrived == 0 || warp.complete == complete,

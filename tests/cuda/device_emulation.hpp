@@ -23,6 +23,7 @@
 #include <functional>
 
 #include "gpu/cuda/driver.hpp"
+#include "gpu/cuda/kernels/launching.hpp"
 #include "model/float_formats.hpp"
 
 namespace tandem::tests {
@@ -48,6 +49,7 @@ int emulated_block_x();
 int emulated_block_y();
 std::byte* emulated_shared_memory();
 bool in_shared_memory(const void* address, std::size_t bytes);
+void emulated_wait_for_stream();
 void emulated_barrier();
 /// All lanes of the warp meet here with their `data`; `complete` sees them in order of lanes.
 void emulated_exchange(void* data, void (*complete)(void* const* lanes));
@@ -81,6 +83,7 @@ inline int block_y() { return tests::emulated_block_y(); }
 inline int lane_index() { return thread_index() % warp_size; }
 inline int warp_index() { return thread_index() / warp_size; }
 inline std::byte* shared_memory() { return tests::emulated_shared_memory(); }
+inline void wait_for_stream() { tests::emulated_wait_for_stream(); }
 inline void block_barrier() { tests::emulated_barrier(); }
 inline void warp_barrier() {
   tests::emulated_exchange(nullptr, [](void* const*) {});
@@ -160,7 +163,7 @@ void copy_async_wait() {
 }
 
 /// Without a stream the grid runs at once.
-template <auto kernel, class Args>
+template <Launching, auto kernel, class Args>
 void launch(std::int64_t x, std::int64_t y, int threads, std::size_t shared_bytes, Stream stream,
             const Args& args) {
   if (x <= 0 || y <= 0) return;

@@ -13,7 +13,7 @@
 namespace tandem::tests {
 
 const gpu::cuda::KernelTable& emulated_kernels() {
-  static const auto table = gpu::cuda::emulated_build::all_kernels();
+  static const auto table = gpu::cuda::emulated_build::all_kernels<gpu::cuda::Launching::serial>();
   return table;
 }
 

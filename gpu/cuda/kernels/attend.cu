@@ -274,6 +274,7 @@ TANDEM_DEVICE void finish_keys(const AttendArgs& args, const Walk& walk, const A
 template <int Width, bool SplitKeys>
 TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(attend_threads) attend_kernel(AttendArgs args) {
   using S = Shape<Width, SplitKeys>;
+  wait_for_stream();
   if (block_x() >= static_cast<int>(*args.num_items)) return;
   const Walk walk(args);
   auto* queries = reinterpret_cast<std::uint16_t*>(shared_memory());
@@ -316,6 +317,7 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(attend_threads) attend_kernel(AttendArgs
 }
 
 TANDEM_KERNEL void merge_kernel(MergeArgs args) {
+  wait_for_stream();
   if (block_x() >= static_cast<int>(*args.num_items)) return;
   const MergeItem item = args.items[block_x()];
   const SequenceInput sequence = args.sequences[item.sequence];
@@ -343,29 +345,33 @@ TANDEM_KERNEL void merge_kernel(MergeArgs args) {
   }
 }
 
-template <int Width, bool SplitKeys>
+template <Launching how, int Width, bool SplitKeys>
 void attend_of_width(const AttendArgs& args, std::int64_t items, Stream stream) {
-  launch<attend_kernel<Width, SplitKeys>>(items, args.kv_heads, attend_threads,
-                                          Shape<Width, SplitKeys>::bytes, stream, args);
+  launch<how, attend_kernel<Width, SplitKeys>>(items, args.kv_heads, attend_threads,
+                                               Shape<Width, SplitKeys>::bytes, stream, args);
 }
 
-template <bool SplitKeys>
+template <Launching how, bool SplitKeys>
 void attend(const AttendArgs& args, std::int64_t items, Stream stream) {
-  if (args.stored_head_dim <= 32) return attend_of_width<32, SplitKeys>(args, items, stream);
-  if (args.stored_head_dim <= 64) return attend_of_width<64, SplitKeys>(args, items, stream);
-  attend_of_width<128, SplitKeys>(args, items, stream);
+  if (args.stored_head_dim <= 32) return attend_of_width<how, 32, SplitKeys>(args, items, stream);
+  if (args.stored_head_dim <= 64) return attend_of_width<how, 64, SplitKeys>(args, items, stream);
+  attend_of_width<how, 128, SplitKeys>(args, items, stream);
 }
 
+template <Launching how>
 void merge(const MergeArgs& args, std::int64_t items, Stream stream) {
-  launch<merge_kernel>(items, args.kv_heads, attend_threads, 0, stream, args);
+  launch<how, merge_kernel>(items, args.kv_heads, attend_threads, 0, stream, args);
 }
 
 }  // namespace
 
+template <Launching how>
 void add_attend_kernels(KernelTable& table) {
-  table.attend_decode = attend<true>;
-  table.attend_prefill = attend<false>;
-  table.merge = merge;
+  table.attend_decode = attend<how, true>;
+  table.attend_prefill = attend<how, false>;
+  table.merge = merge<how>;
 }
+template void add_attend_kernels<Launching::serial>(KernelTable&);
+template void add_attend_kernels<Launching::dependent>(KernelTable&);
 
 }  // namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD

@@ -14,6 +14,7 @@ struct alignas(16) Sixteen {
 };
 
 TANDEM_KERNEL void copy_blocks_kernel(CopyBlocksArgs args) {
+  wait_for_stream();
   const std::int64_t begin = block_y() * piece_bytes;
   const std::int64_t left = args.block_bytes - begin;
   const std::int64_t count = (left < piece_bytes ? left : piece_bytes) / 16;
@@ -24,13 +25,19 @@ TANDEM_KERNEL void copy_blocks_kernel(CopyBlocksArgs args) {
   for (std::int64_t i = thread_index(); i < count; i += num_threads()) to[i] = from[i];
 }
 
+template <Launching how>
 void copy_blocks(const CopyBlocksArgs& args, Stream stream) {
   const auto pieces = (args.block_bytes + piece_bytes - 1) / piece_bytes;
-  launch<copy_blocks_kernel>(args.num_blocks, pieces, copy_threads, 0, stream, args);
+  launch<how, copy_blocks_kernel>(args.num_blocks, pieces, copy_threads, 0, stream, args);
 }
 
 }  // namespace
 
-void add_copy_kernels(KernelTable& table) { table.copy_blocks = copy_blocks; }
+template <Launching how>
+void add_copy_kernels(KernelTable& table) {
+  table.copy_blocks = copy_blocks<how>;
+}
+template void add_copy_kernels<Launching::serial>(KernelTable&);
+template void add_copy_kernels<Launching::dependent>(KernelTable&);
 
 }  // namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD

@@ -10,6 +10,7 @@
 #include <cuda_runtime.h>
 
 #include "gpu/cuda/driver.hpp"
+#include "gpu/cuda/kernels/launching.hpp"
 
 #define TANDEM_KERNEL __global__
 #define TANDEM_DEVICE __device__ __forceinline__
@@ -32,6 +33,18 @@ TANDEM_DEVICE int warp_index() { return thread_index() / warp_size; }
 TANDEM_DEVICE std::byte* shared_memory() {
   extern __shared__ __align__(16) unsigned char memory[];
   return reinterpret_cast<std::byte*>(memory);
+}
+
+/// Returns when everything before this kernel in its stream is done and can be seen, and lets the
+/// next kernel come as far as this. One that was launched `dependent` begins earlier: so every
+/// thread calls this before it returns, and before it touches anything that a kernel writes. All
+/// kernels do, since one that ended without having waited would be done before what it should have
+/// waited for.
+TANDEM_DEVICE void wait_for_stream() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 TANDEM_DEVICE void block_barrier() { __syncthreads(); }
@@ -133,16 +146,24 @@ TANDEM_DEVICE void copy_async_wait() {
 
 /// Launches `kernel` on a grid of (x, y) blocks. More than 48 KB of shared memory must be asked
 /// for.
-template <auto kernel, class Args>
+template <Launching how, auto kernel, class Args>
 void launch(std::int64_t x, std::int64_t y, int threads, std::size_t shared_bytes, Stream stream,
             const Args& args) {
   if (x <= 0 || y <= 0) return;
   if (shared_bytes > (48U << 10))
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared_bytes));
-  const dim3 grid(static_cast<unsigned>(x), static_cast<unsigned>(y));
-  kernel<<<grid, static_cast<unsigned>(threads), shared_bytes,
-           reinterpret_cast<cudaStream_t>(stream)>>>(args);
+  cudaLaunchAttribute dependent{};
+  dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  dependent.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(x), static_cast<unsigned>(y));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = reinterpret_cast<cudaStream_t>(stream);
+  config.attrs = &dependent;
+  config.numAttrs = how == Launching::dependent ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, args);
 }
 
 }  // namespace tandem::gpu::cuda::device_build

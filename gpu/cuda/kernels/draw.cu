@@ -373,6 +373,7 @@ TANDEM_DEVICE void report_logprobs(const Row& row, int token, SampleOutput& outp
 }
 
 TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(most_threads) draw_kernel(DrawArgs args) {
+  wait_for_stream();
   const int index = args.first + block_x();
   if (index >= static_cast<int>(args.header->sampled)) return;
   auto& scratch = *reinterpret_cast<Scratch*>(shared_memory());
@@ -403,29 +404,36 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(most_threads) draw_kernel(DrawArgs args)
 }
 
 TANDEM_KERNEL void remember_kernel(RememberArgs args) {
+  wait_for_stream();
   const int i = block_x() * num_threads() + thread_index();
   if (i >= args.num_entries) return;
   const SeenEntry entry = args.entries[i];
   args.counts[static_cast<std::int64_t>(entry.slot) * args.vocab + entry.token] = entry.word;
 }
 
+template <Launching how>
 void draw(const DrawArgs& args, std::int64_t rows, Stream stream) {
   // A small vocabulary leaves most of a large block idle.
   int threads = warp_size * 4;
   while (threads < most_threads && threads * 8 < args.vocab) threads *= 2;
-  launch<draw_kernel>(rows, 1, threads, sizeof(Scratch), stream, args);
+  launch<how, draw_kernel>(rows, 1, threads, sizeof(Scratch), stream, args);
 }
 
+template <Launching how>
 void remember(const RememberArgs& args, Stream stream) {
   constexpr int threads = 256;
-  launch<remember_kernel>((args.num_entries + threads - 1) / threads, 1, threads, 0, stream, args);
+  launch<how, remember_kernel>((args.num_entries + threads - 1) / threads, 1, threads, 0, stream,
+                               args);
 }
 
 }  // namespace
 
+template <Launching how>
 void add_draw_kernels(KernelTable& table) {
-  table.draw = draw;
-  table.remember = remember;
+  table.draw = draw<how>;
+  table.remember = remember<how>;
 }
+template void add_draw_kernels<Launching::serial>(KernelTable&);
+template void add_draw_kernels<Launching::dependent>(KernelTable&);
 
 }  // namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD

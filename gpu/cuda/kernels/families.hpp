@@ -3,24 +3,32 @@
 #pragma once
 
 #include "gpu/cuda/kernels/kernels.hpp"
+#include "gpu/cuda/kernels/launching.hpp"
 
 namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD {
 
+template <Launching how>
 void add_row_kernels(KernelTable& table);
+template <Launching how>
 void add_rotate_kernels(KernelTable& table);
+template <Launching how>
 void add_attend_kernels(KernelTable& table);
+template <Launching how>
 void add_draw_kernels(KernelTable& table);
+template <Launching how>
 void add_skinny_kernels(KernelTable& table);
+template <Launching how>
 void add_copy_kernels(KernelTable& table);
 
-inline KernelTable all_kernels() {
+template <Launching how>
+KernelTable all_kernels() {
   KernelTable table{};
-  add_row_kernels(table);
-  add_rotate_kernels(table);
-  add_attend_kernels(table);
-  add_draw_kernels(table);
-  add_skinny_kernels(table);
-  add_copy_kernels(table);
+  add_row_kernels<how>(table);
+  add_rotate_kernels<how>(table);
+  add_attend_kernels<how>(table);
+  add_draw_kernels<how>(table);
+  add_skinny_kernels<how>(table);
+  add_copy_kernels<how>(table);
   return table;
 }
 

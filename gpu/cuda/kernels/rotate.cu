@@ -1,6 +1,6 @@
 // Between the QKV product and attention: bias, norm of heads, rotary positions, and the append to
-// the paged pool, in one pass over the row. One warp per head of a row, so that few rows wait for the
-// latency of one head alone; a lane holds the pairs (i, i + head_dim / 2) of its head, which the
+// the paged pool, in one pass over the row. One warp per head of a row: few rows wait for one head's
+// latency, not for many. A lane holds the pairs (i, i + head_dim / 2) of its head, which the
 // rotation turns together. Bytes bound.
 #include "gpu/cuda/kernels/arithmetic.cuh"
 #include "gpu/cuda/kernels/families.hpp"
@@ -63,6 +63,7 @@ TANDEM_DEVICE void store_head(std::uint16_t* to, const HeadPairs& pairs, int hal
 }
 
 TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(rotate_threads) rotate_kernel(RotateArgs args) {
+  wait_for_stream();
   const int row = block_x();
   if (row >= static_cast<int>(args.header->rows)) return;
   const int half = args.head_dim / 2;
@@ -93,14 +94,20 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(rotate_threads) rotate_kernel(RotateArgs
   store_head(to, pairs, half, args.stored_head_dim);
 }
 
+template <Launching how>
 void rotate(const RotateArgs& args, std::int64_t rows, Stream stream) {
   const std::int64_t heads = args.heads + 2 * args.kv_heads;
-  launch<rotate_kernel>(rows, (heads + heads_at_once - 1) / heads_at_once, rotate_threads, 0, stream,
-                        args);
+  launch<how, rotate_kernel>(rows, (heads + heads_at_once - 1) / heads_at_once, rotate_threads, 0,
+                             stream, args);
 }
 
 }  // namespace
 
-void add_rotate_kernels(KernelTable& table) { table.rotate = rotate; }
+template <Launching how>
+void add_rotate_kernels(KernelTable& table) {
+  table.rotate = rotate<how>;
+}
+template void add_rotate_kernels<Launching::serial>(KernelTable&);
+template void add_rotate_kernels<Launching::dependent>(KernelTable&);
 
 }  // namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD

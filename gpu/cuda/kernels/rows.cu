@@ -1,6 +1,6 @@
-// What happens to rows between the GEMMs: embedding gather, RMSNorm, SwiGLU. All are bound by bytes,
-// and with a row or two by the latency of their loads: neighbouring threads take neighbouring
-// groups of elements, in one load each, and a wide row has more than one thread block where it can.
+// What happens to rows between the GEMMs: embedding gather, RMSNorm, SwiGLU. All are bound by
+// bytes, and with a row or two by the latency of their loads: neighbouring threads take neighbouring
+// groups of elements, in one load each, and a wide row has several thread blocks where it can.
 // Widths that are no multiple of a group are taken element by element.
 #include <type_traits>
 
@@ -27,6 +27,7 @@ TANDEM_DEVICE auto* groups_of(T* row) {
 
 template <int Count>
 TANDEM_KERNEL void embed_kernel(EmbedArgs args) {
+  wait_for_stream();
   const int row = block_x();
   if (row >= static_cast<int>(args.header->rows)) return;
   std::int32_t token = args.tokens[row];
@@ -45,6 +46,7 @@ TANDEM_KERNEL void embed_kernel(EmbedArgs args) {
 
 template <int Count>
 TANDEM_KERNEL void norm_kernel(NormArgs args) {
+  wait_for_stream();
   const int index = block_x();
   const int count = static_cast<int>(args.rows ? args.header->sampled : args.header->rows);
   if (args.first + index >= count) return;
@@ -74,6 +76,7 @@ TANDEM_KERNEL void norm_kernel(NormArgs args) {
 /// A thread has one group of one row.
 template <int Count>
 TANDEM_KERNEL void swiglu_kernel(SwigluArgs args) {
+  wait_for_stream();
   const int row = block_x();
   if (row >= static_cast<int>(args.header->rows)) return;
   const int i = block_y() * num_threads() + thread_index();
@@ -90,34 +93,42 @@ TANDEM_KERNEL void swiglu_kernel(SwigluArgs args) {
   groups_of<Count>(args.active + static_cast<std::int64_t>(row) * args.width)[i] = active;
 }
 
+template <Launching how>
 void embed(const EmbedArgs& args, std::int64_t rows, Stream stream) {
-  if (args.hidden % 4 == 0) return launch<embed_kernel<4>>(rows, 1, row_threads, 0, stream, args);
-  launch<embed_kernel<1>>(rows, 1, row_threads, 0, stream, args);
+  if (args.hidden % 4 == 0)
+    return launch<how, embed_kernel<4>>(rows, 1, row_threads, 0, stream, args);
+  launch<how, embed_kernel<1>>(rows, 1, row_threads, 0, stream, args);
 }
 
+template <Launching how>
 void norm(const NormArgs& args, std::int64_t rows, Stream stream) {
   constexpr auto scratch = row_threads / warp_size * sizeof(float);
   if (args.hidden % 4 == 0)
-    return launch<norm_kernel<4>>(rows, 1, row_threads, scratch, stream, args);
-  launch<norm_kernel<1>>(rows, 1, row_threads, scratch, stream, args);
+    return launch<how, norm_kernel<4>>(rows, 1, row_threads, scratch, stream, args);
+  launch<how, norm_kernel<1>>(rows, 1, row_threads, scratch, stream, args);
 }
 
-template <int Count>
+template <Launching how, int Count>
 void swiglu_by(const SwigluArgs& args, std::int64_t rows, Stream stream) {
   constexpr std::int64_t each = row_threads * Count;
-  launch<swiglu_kernel<Count>>(rows, (args.width + each - 1) / each, row_threads, 0, stream, args);
+  launch<how, swiglu_kernel<Count>>(rows, (args.width + each - 1) / each, row_threads, 0, stream,
+                                    args);
 }
+template <Launching how>
 void swiglu(const SwigluArgs& args, std::int64_t rows, Stream stream) {
-  if (args.width % 8 == 0) return swiglu_by<8>(args, rows, stream);
-  swiglu_by<1>(args, rows, stream);
+  if (args.width % 8 == 0) return swiglu_by<how, 8>(args, rows, stream);
+  swiglu_by<how, 1>(args, rows, stream);
 }
 
 }  // namespace
 
+template <Launching how>
 void add_row_kernels(KernelTable& table) {
-  table.embed = embed;
-  table.norm = norm;
-  table.swiglu = swiglu;
+  table.embed = embed<how>;
+  table.norm = norm<how>;
+  table.swiglu = swiglu<how>;
 }
+template void add_row_kernels<Launching::serial>(KernelTable&);
+template void add_row_kernels<Launching::dependent>(KernelTable&);
 
 }  // namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD

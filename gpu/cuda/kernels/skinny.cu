@@ -38,24 +38,51 @@ struct Place {
   }
 };
 
-/// Copies `rows` rows of one unit's k. Chunks beyond k are zero in both operands; rows beyond the
-/// last are left as they are, since each touches results of its own alone, which nobody stores.
-TANDEM_DEVICE void load_rows(const std::uint16_t* matrix, int first_row, int rows, int k, int step,
-                             int most_rows, std::uint16_t* to) {
+/// Calls copy(to, from, valid) for every chunk of up to `most_rows` rows of one unit's k. Chunks
+/// beyond k are zero in both operands; rows beyond the last are left as they are, since each
+/// touches results of its own alone, which nobody stores.
+template <class Copy>
+TANDEM_DEVICE void for_chunks(const std::uint16_t* matrix, int first_row, int rows, int k, int step,
+                              int most_rows, std::uint16_t* to, const Copy& copy) {
   for (int i = thread_index(); i < most_rows * skinny_chunks; i += skinny_threads) {
     const int row = i / skinny_chunks, chunk = i % skinny_chunks;
     if (first_row + row >= rows) return;
     const int first = step * skinny_step + chunk * chunk_elements;
     const bool valid = first < k;
     const auto* from = matrix + static_cast<std::int64_t>(first_row + row) * k;
-    copy_async(to + tile_at(row, chunk, skinny_chunks), valid ? from + first : from, valid);
+    copy(to + tile_at(row, chunk, skinny_chunks), valid ? from + first : from, valid);
   }
+}
+
+TANDEM_DEVICE void load_weights(const SkinnyArgs& args, Place at, std::uint16_t* stage) {
+  for_chunks(args.weights, at.tile * skinny_tile, args.n, args.k, at.step, skinny_tile, stage,
+             [](auto* to, const auto* from, bool valid) { copy_async(to, from, valid); });
+}
+
+template <int Columns, class Copy>
+TANDEM_DEVICE void for_activations(const SkinnyArgs& args, Place at, std::uint16_t* stage,
+                                   const Copy& copy) {
+  for_chunks(args.a, 0, args.rows, args.k, at.step, Columns, stage + weight_elements, copy);
 }
 
 template <int Columns>
 TANDEM_DEVICE void load_unit(const SkinnyArgs& args, Place at, std::uint16_t* stage) {
-  load_rows(args.weights, at.tile * skinny_tile, args.n, args.k, at.step, skinny_tile, stage);
-  load_rows(args.a, 0, args.rows, args.k, at.step, Columns, stage + weight_elements);
+  load_weights(args, at, stage);
+  for_activations<Columns>(args, at, stage, [](auto* to, const auto* from, bool valid) {
+    copy_async(to, from, valid);
+  });
+}
+
+/// Those of a unit whose weights were asked for before. Not asynchronous: they would stand behind
+/// all those weights.
+template <int Columns>
+TANDEM_DEVICE void copy_activations(const SkinnyArgs& args, Place at, std::uint16_t* stage) {
+  struct alignas(16) Chunk {
+    std::uint16_t elements[chunk_elements];
+  };
+  for_activations<Columns>(args, at, stage, [](auto* to, const auto* from, bool valid) {
+    *reinterpret_cast<Chunk*>(to) = valid ? *reinterpret_cast<const Chunk*>(from) : Chunk{};
+  });
 }
 
 /// Adds the products of one unit to the warp's sums.
@@ -186,11 +213,20 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(skinny_threads, 1) skinny_kernel(SkinnyA
   int unit = plan.first_unit(block_x());
   const int end = plan.first_unit(block_x() + 1);
   Place at(plan, unit), loading = at;
+  // No kernel writes weights: they are asked for while the kernel before comes to its end.
   TANDEM_UNROLL
   for (int stage = 0; stage < skinny_stages - 1; ++stage) {
-    if (unit + stage < end) load_unit<Columns>(args, loading, ring + stage * stage_elements);
+    if (unit + stage < end) load_weights(args, loading, ring + stage * stage_elements);
     loading.advance(plan);
     copy_async_commit();
+  }
+  wait_for_stream();
+  Place activations = at;
+  TANDEM_UNROLL
+  for (int stage = 0; stage < skinny_stages - 1; ++stage) {
+    if (unit + stage < end)
+      copy_activations<Columns>(args, activations, ring + stage * stage_elements);
+    activations.advance(plan);
   }
   Sums<Columns> sums = {};
   for (int stage = 0; unit < end; ++unit) {
@@ -219,23 +255,29 @@ TANDEM_KERNEL void TANDEM_LAUNCH_BOUNDS(skinny_threads, 1) skinny_kernel(SkinnyA
   }
 }
 
-template <int Columns>
+template <Launching how, int Columns>
 void skinny_of_columns(const SkinnyArgs& args, Stream stream) {
-  launch<skinny_kernel<Columns>>(args.blocks, 1, skinny_threads, skinny_shared_bytes(Columns),
+  launch<how, skinny_kernel<Columns>>(args.blocks, 1, skinny_threads, skinny_shared_bytes(Columns),
                                  stream, args);
 }
 
+template <Launching how>
 void skinny(const SkinnyArgs& args, Stream stream) {
   switch (skinny_columns(args.rows)) {
-    case 8: return skinny_of_columns<8>(args, stream);
-    case 16: return skinny_of_columns<16>(args, stream);
-    case 32: return skinny_of_columns<32>(args, stream);
-    default: return skinny_of_columns<64>(args, stream);
+    case 8: return skinny_of_columns<how, 8>(args, stream);
+    case 16: return skinny_of_columns<how, 16>(args, stream);
+    case 32: return skinny_of_columns<how, 32>(args, stream);
+    default: return skinny_of_columns<how, 64>(args, stream);
   }
 }
 
 }  // namespace
 
-void add_skinny_kernels(KernelTable& table) { table.skinny = skinny; }
+template <Launching how>
+void add_skinny_kernels(KernelTable& table) {
+  table.skinny = skinny<how>;
+}
+template void add_skinny_kernels<Launching::serial>(KernelTable&);
+template void add_skinny_kernels<Launching::dependent>(KernelTable&);
 
 }  // namespace tandem::gpu::cuda::TANDEM_KERNEL_BUILD
