@@ -1,7 +1,7 @@
 // Between the QKV product and attention: bias, norm of heads, rotary positions, and the append to
-// the paged pool, in one pass over the row. One warp per head of a row: few rows wait for one head's
-// latency, not for many. A lane holds the pairs (i, i + head_dim / 2) of its head, which the
-// rotation turns together. Bytes bound.
+// the paged pool, in one pass over the row. One warp per head of a row: few rows wait for the
+// latency of one head, not of many. A lane holds the pairs (i, i + head_dim / 2) of its head, which
+// the rotation turns together. Bytes bound.
 #include "gpu/cuda/kernels/arithmetic.cuh"
 #include "gpu/cuda/kernels/families.hpp"
 

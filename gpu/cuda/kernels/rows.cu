@@ -1,6 +1,6 @@
 // What happens to rows between the GEMMs: embedding gather, RMSNorm, SwiGLU. All are bound by
-// bytes, and with a row or two by the latency of their loads: neighbouring threads take neighbouring
-// groups of elements, in one load each, and a wide row has several thread blocks where it can.
+// bytes, and with a row or two by the latency of their loads: neighbouring threads take neighbours
+// in groups of elements, in one load each, and a wide row has several thread blocks where it can.
 // Widths that are no multiple of a group are taken element by element.
 #include <type_traits>
 
