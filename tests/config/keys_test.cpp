@@ -77,7 +77,7 @@ TEST_CASE("every key sets its own field and no other") {
   const std::vector<std::string> candidates{
       "true",  "false", "dummy",  "host",   "avx2",  "float32", "online_only", "json",
       "debug", "7",     "2",      "17MiB",  "fcfs",  "0.5",     "x",           "5ms",
-      "hygen", "100",   "200000", "hermes", "qwen3", "own"};
+      "hygen", "100",   "200000", "hermes", "qwen3", "own",     "serial"};
   for (const auto& key : config::keys()) {
     INFO(key.name);
     config::Config changed;
