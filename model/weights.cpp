@@ -10,7 +10,9 @@
 #include <optional>
 #include <string>
 #include <sys/mman.h>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "core/check.hpp"
 #include "model/float_formats.hpp"
@@ -237,23 +239,37 @@ inline float bell(std::uint64_t key, std::uint64_t index) {
   return static_cast<float>(sum - 131070);
 }
 
+/// Calls part(begin, end) for parts of 0 .. count, at once on as many threads as there are cores.
+template <class Part>
+void in_parts(std::size_t count, const Part& part) {
+  constexpr std::size_t least = 1U << 20;  // a smaller part is sooner done than a thread begun
+  const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+  const auto parts = std::clamp<std::size_t>(count / least, 1, cores);
+  std::vector<std::jthread> others;
+  for (std::size_t i = 1; i < parts; ++i)
+    others.emplace_back([=, &part] { part(count * i / parts, count * (i + 1) / parts); });
+  part(0, count / parts);
+}
+
 /// Writes make(0) … make(count - 1) as `dtype`.
 template <class Make>
 void fill(std::byte* to, Dtype dtype, std::size_t count, Make make) {
   const auto put = [&](std::size_t i, auto value) {
     std::memcpy(to + i * sizeof value, &value, sizeof value);
   };
-  switch (dtype) {
-    case Dtype::f32:
-      for (std::size_t i = 0; i < count; ++i) put(i, make(i));
-      break;
-    case Dtype::f16:
-      for (std::size_t i = 0; i < count; ++i) put(i, f16_of_f32(make(i)));
-      break;
-    case Dtype::bf16:
-      for (std::size_t i = 0; i < count; ++i) put(i, bf16_of_f32(make(i)));
-      break;
-  }
+  in_parts(count, [&](std::size_t begin, std::size_t end) {
+    switch (dtype) {
+      case Dtype::f32:
+        for (std::size_t i = begin; i < end; ++i) put(i, make(i));
+        break;
+      case Dtype::f16:
+        for (std::size_t i = begin; i < end; ++i) put(i, f16_of_f32(make(i)));
+        break;
+      case Dtype::bf16:
+        for (std::size_t i = begin; i < end; ++i) put(i, bf16_of_f32(make(i)));
+        break;
+    }
+  });
 }
 
 constexpr std::size_t tensor_alignment = 64;

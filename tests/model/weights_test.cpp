@@ -317,4 +317,21 @@ TEST_CASE("dummy weights have the config's shapes, are reproducible and bell-sha
   }
 }
 
+TEST_CASE("dummy weights do not depend on how many threads make them") {
+  // As many as a matrix is large enough for, so that these two are divided at different places.
+  const auto embedding_of = [](std::int64_t vocab) {
+    tests::TemporaryFolder folder;
+    const auto rows = std::to_string(vocab);
+    tests::write_file(folder.path() / "config.json",
+                      tests::llama_config(R"({"hidden_size": 512, "vocab_size": )" + rows + "}"));
+    const auto weights = dummy_weights(config_of(folder.path()), Dtype::f32, 5);
+    std::vector<float> values(static_cast<std::size_t>(vocab * 512));
+    to_f32(weights->embedding, 0, values);
+    return values;
+  };
+  const auto small = embedding_of(2 * 2048), large = embedding_of(3 * 2048 + 1);
+  CHECK(std::equal(small.begin(), small.end(), large.begin()));
+  CHECK(std::count(large.begin(), large.end(), 0.0F) < 100);
+}
+
 }  // namespace tandem::model
