@@ -184,7 +184,8 @@ void Measurements::settled(const policy::SchedulerCore& core, TimePoint now) {
 
 void Measurements::finished(bool /*drained*/, TimePoint now) {
   // Up to the horizon even if nothing was left to do before it.
-  measured_.seconds = to_seconds(horizon_ == Duration{} ? now.time_since_epoch() : horizon_);
+  measured_.end_seconds = to_seconds(now.time_since_epoch());
+  measured_.seconds = horizon_ == Duration{} ? measured_.end_seconds : to_seconds(horizon_);
   for (const auto& [id, progress] : live_) {
     if (progress.request_class == RequestClass::offline || progress.answered) continue;
     ttft_.push_back(milliseconds(now - progress.arrival));

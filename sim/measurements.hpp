@@ -40,7 +40,8 @@ struct Interval {
 };
 
 struct Measured {
-  double seconds = 0;  ///< counted: up to the horizon, or to the end
+  double seconds = 0;      ///< counted: up to the horizon, or to the end
+  double end_seconds = 0;  ///< when nothing was left to do, or the run was stopped
   ClassTotals online, offline;
   Latency ttft, tbt;             ///< of online requests, those after the horizon included
   std::uint64_t unanswered = 0;  ///< online, no token by the end; their wait so far is in ttft

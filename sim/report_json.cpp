@@ -47,6 +47,7 @@ json::object policy_of(const SimulationReport& report, const PolicyRow& row) {
                          {"runs", row.runs},
                          {"objectives_met", objectives_met(report, m)},
                          {"seconds", m.seconds},
+                         {"end_seconds", m.end_seconds},
                          {"ttft_ms", latency(m.ttft)},
                          {"tbt_ms", latency(m.tbt)},
                          {"online", totals(m.online)},

@@ -73,6 +73,17 @@ TEST_CASE("items that come later are asked for when they are there") {
   CHECK(outcome.ended_at.time_since_epoch() < 3100ms);
 }
 
+TEST_CASE("a run whose horizon lies behind its work tells when the work was done") {
+  Workload workload;
+  workload.requests = {request(online, 1s, 20, 2)};
+  auto options = test::small_run();
+  options.horizon = 60s;
+  const auto outcome = run(workload, options);
+  CHECK(outcome.measured.seconds == Approx(60));
+  CHECK(outcome.measured.end_seconds == Approx(to_seconds(outcome.ended_at.time_since_epoch())));
+  CHECK(outcome.measured.end_seconds < 1.1);
+}
+
 TEST_CASE("an endless set fills the whole horizon, and arrivals after it are left out") {
   Workload workload;
   workload.requests = {request(offline, 0s, 50, 5), request(offline, 0s, 70, 5),
