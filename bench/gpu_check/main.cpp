@@ -6,7 +6,6 @@
 // a device or with a wrong command line.
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 
 #include "bench/gpu_check/lab.hpp"
 #include "bench/gpu_check/model_runner.hpp"
@@ -123,7 +122,8 @@ constexpr struct {
                {"attention", 40}, {"decode", 40},    {"prefill", 40},
                {"preempt", 25},   {"graph", 10},     {"copy", 40}};
 
-/// Runs commands that were asked for, one after another, each within its time.
+/// Runs commands that were asked for, one after another, each within its time. What they found is
+/// in the file of --json when the next one begins: who ends the program keeps that.
 class Program {
  public:
   Program(const Arguments& arguments, Lab& lab, gpu::cuda::CublasGemm& gemm, Report& report)
@@ -160,6 +160,8 @@ class Program {
     report_.figure(std::string(command) + ": taken",
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
                    "s");
+    // Whether it can be written, the end of the program says.
+    (void)report_.write_json(arguments_.json);
   }
 
   void check() {
@@ -257,13 +259,9 @@ int run_program(int count, char** values) {
   report.note("device", (*driver)->properties().name + ", " + (*gemm)->name());
   Program(arguments, lab, **gemm, report).run();
   std::fputs(report.table().c_str(), stdout);
-  if (!arguments.json.empty()) {
-    std::ofstream out(arguments.json, std::ios::trunc);
-    out << report.json();
-    if (!out.flush()) {
-      std::fprintf(stderr, "gpu_check: %s cannot be written\n", arguments.json.c_str());
-      return 1;
-    }
+  if (!report.write_json(arguments.json)) {
+    std::fprintf(stderr, "gpu_check: %s cannot be written\n", arguments.json.c_str());
+    return 1;
   }
   return report.failed() == 0 ? 0 : 1;
 }

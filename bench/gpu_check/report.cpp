@@ -2,6 +2,7 @@
 #include "bench/gpu_check/report.hpp"
 
 #include <cstdio>
+#include <fstream>
 
 namespace tandem::gpu_check {
 namespace {
@@ -67,6 +68,15 @@ std::string Report::json() const {
     text += "}";
   }
   return text + "\n]}\n";
+}
+
+bool Report::write_json(const std::string& file) const {
+  if (file.empty()) return true;
+  const auto unfinished = file + ".tmp";
+  std::ofstream out(unfinished, std::ios::trunc);
+  out << json();
+  out.close();
+  return out && std::rename(unfinished.c_str(), file.c_str()) == 0;
 }
 
 }  // namespace tandem::gpu_check

@@ -18,6 +18,9 @@ class Report {
   /// The table, and last the line `N passed, N failed`.
   [[nodiscard]] std::string table() const;
   [[nodiscard]] std::string json() const;
+  /// Writes json() to `file`, of which a reader never sees half; nothing if it has no name. False
+  /// if it cannot be written.
+  [[nodiscard]] bool write_json(const std::string& file) const;
 
  private:
   struct Line {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <random>
 
 #include "bench/gpu_check/lab.hpp"
 #include "bench/gpu_check/model_runner.hpp"
@@ -412,4 +413,24 @@ TEST_CASE("gpu_check's measurements of models run on the emulated device") {
   fake.lab.deadline = std::chrono::steady_clock::now();
   gpu_check::measure_preemption(runner, size, 2, fake.report);
   CHECK(fake.report.table().find("the command's time is over") != std::string::npos);
+}
+
+TEST_CASE("a report's file is whole or not there") {
+  gpu_check::Report report;
+  report.figure("decode", 3.5, "ms an iteration");
+  const auto folder = std::filesystem::temp_directory_path() /
+                      ("gpu_check_test_" + std::to_string(std::random_device{}()));
+  const auto file = (folder / "found.json").string();
+  CHECK_FALSE(report.write_json(file));  // there is no such folder
+  CHECK(report.write_json(""));
+  std::filesystem::create_directory(folder);
+  for (int round = 0; round < 2; ++round) {
+    report.check("norm", true, "");
+    REQUIRE(report.write_json(file));
+    std::ifstream in(file);
+    CHECK(std::string(std::istreambuf_iterator<char>(in), {}) == report.json());
+  }
+  const std::filesystem::directory_iterator all(folder);
+  CHECK(std::distance(begin(all), end(all)) == 1);
+  std::filesystem::remove_all(folder);
 }
