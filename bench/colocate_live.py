@@ -15,13 +15,13 @@ import os
 import pathlib
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
+
+from live_service import Service
 
 # About 110 M parameters: small enough for a CPU, large enough that the device is what takes the time.
 MODEL = {
@@ -51,41 +51,10 @@ SERIES = {
 }
 
 
-class Service:
-    """One `tandem serve` on a free port, in a folder of its own."""
-
-    def __init__(self, binary, folder, model, options):
-        port_file = folder / "port"
-        command = [binary, "serve", "--model", model, "--load-format", "dummy", "--port", "0"]
-        command += ["--port-file", port_file, "--data-dir", folder / "store", *options]
-        self.log = open(folder / "serve.log", "wb")
-        self.process = subprocess.Popen([str(part) for part in command], stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 120
-        while not (port_file.exists() and port_file.read_text().strip()):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                sys.exit(f"the service did not start:\n{(folder / 'serve.log').read_text()}")
-            time.sleep(0.05)
-        self.url = f"http://127.0.0.1:{port_file.read_text().strip()}"
-
-    def counters(self):
-        """What the device has done since the start, and when it was asked."""
-        text = urllib.request.urlopen(self.url + "/metrics", timeout=30).read().decode()
-        values = {"at": time.monotonic()}
-        for name, series in SERIES.items():
-            found = re.search("^" + re.escape(series) + r" (\S+)$", text, re.MULTILINE)
-            values[name] = float(found.group(1)) if found else 0.0
-        return values
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.log.close()
+def counters(service):
+    """What the device has done since the start, and when it was asked."""
+    values = service.metrics()
+    return {"at": time.monotonic()} | {name: values.get(series, 0.0) for name, series in SERIES.items()}
 
 
 class Sampler(threading.Thread):
@@ -94,12 +63,12 @@ class Sampler(threading.Thread):
     def __init__(self, service):
         super().__init__(daemon=True)
         self.service = service
-        self.samples = [service.counters()]
+        self.samples = [counters(service)]
         self.ended = threading.Event()
 
     def run(self):
         while not self.ended.wait(1):
-            self.samples.append(self.service.counters())
+            self.samples.append(counters(self.service))
 
     def rates(self, begin, end):
         """Per second, between `begin` and `end` seconds after the first sample."""

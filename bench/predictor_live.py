@@ -10,24 +10,20 @@ Prints the mean absolute error (MAPE) of each interval and of all behind the fir
 import argparse
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-from colocate_live import MODEL, Service
+from colocate_live import MODEL
+from live_service import Service
 
 
 def errors(service):
     """Sum and number of the absolute relative errors so far, and whether the model is held to have drifted."""
-    text = urllib.request.urlopen(service.url + "/metrics", timeout=30).read().decode()
-    found = []
-    for name in ("tandem_prediction_error_sum", "tandem_prediction_error_count", "tandem_latency_drift"):
-        series = re.search("^" + name + r" (\S+)$", text, re.MULTILINE)
-        found.append(float(series.group(1)) if series else 0.0)
-    return found
+    values = service.metrics()
+    names = ("tandem_prediction_error_sum", "tandem_prediction_error_count", "tandem_latency_drift")
+    return [values.get(name, 0.0) for name in names]
 
 
 def main():
