@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds a tree that runs elsewhere: tandem, gpu_check, the demo model, and every shared library
-# that they need except the C library, which every machine has, and CUDA's, which come with its
-# toolkit and its driver. Programs find their libraries by $ORIGIN.
+# Builds a tree that runs elsewhere: tandem, gpu_check, the demo model, what measures them on a GPU
+# (bench/cuda_speed.py), and every shared library that they need except the C library, which every
+# machine has, and CUDA's, which come with its toolkit and its driver. Programs find their libraries
+# by $ORIGIN.
 #   usage: scripts/bundle.sh [FOLDER]     default build/bundle; FOLDER.tar.gz lies beside it
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ fail() {
 }
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-  sed -n '2,5s/^# \{0,1\}//p' "$0"
+  sed -n '2,6s/^# \{0,1\}//p' "$0"
   exit 0
 fi
 [[ -z ${1:-} || $1 != -* ]] || fail "unknown argument '$1'; usage: scripts/bundle.sh [FOLDER]"
@@ -26,6 +27,10 @@ mkdir -p "$folder/bin" "$folder/lib" "$folder/examples/demo_model"
 cp build/release/tandem build/release/bench/gpu_check "$folder/bin/"
 cp -r examples/demo_model/model "$folder/examples/demo_model/"
 cp config/quickstart.yaml config/default.yaml LICENSE "$folder/"
+mkdir -p "$folder/bench" "$folder/config/models"
+cp bench/cuda_speed*.py bench/live_service.py bench/transformers_batch.py "$folder/bench/"
+cp -r config/models/llama-3.1-8b "$folder/config/models/"
+(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown) >"$folder/REVISION"
 
 # What is compiled in from the headers of others keeps their licences.
 headers=build/flashinfer

@@ -54,6 +54,17 @@ def serve(tree):
         assert service.wait(timeout=30) == 0
 
 
+def measure_nothing(tree):
+    """Without a GPU, what measures one comes to the programs of the bundle and to their first GPU call."""
+    command = [sys.executable, tree / "bench" / "cuda_speed.py", "--out", tree / "speed"]
+    done = subprocess.run(command, capture_output=True, text=True, env={"HOME": str(tree)})
+    assert done.returncode == 2, done
+    for step in ("gpu_check", "serve", "profile"):
+        assert f"cuda_speed: {step}: stopped at its first GPU call: " in done.stderr, done
+    told = json.loads((tree / "speed" / "cuda_speed.json").read_text())
+    assert told["machine"]["revision"] == (tree / "REVISION").read_text().strip(), told["machine"]
+
+
 def main():
     bundle = pathlib.Path(sys.argv[1]).resolve()
     size = bundle.stat().st_size
@@ -69,6 +80,7 @@ def main():
         checked = subprocess.run([tree / "bin" / "gpu_check", "graph"], capture_output=True, text=True, env={})
         if checked.returncode != 0:
             assert checked.returncode == 2 and "no device to check" in checked.stderr, checked
+            measure_nothing(tree)
         serve(tree)
     print(f"{size} bytes; tandem serves and gpu_check answers from an empty folder")
 
