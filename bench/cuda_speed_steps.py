@@ -112,21 +112,22 @@ def gpu_check(lab, found):
     """found[shape]: gpu_check's JSON. What it had written is kept when it fails or is ended."""
     failures = []
     for shape in lab.args.shapes.split(","):
-        name = f"gpu_check-{shape}"
-        file = lab.out / f"{name}.json"
+        file = lab.out / f"gpu_check-{shape}.json"
         file.unlink(missing_ok=True)
         command = [lab.args.gpu_check, "--json", file, "--tuning", tuning_file(lab, shape), "--shape", shape]
         lab.tell(f"gpu_check: {shape}: {lab.args.checks}")
         try:
-            code, _, errors = lab.run(name, [*command, *lab.args.checks.split()])
+            code, _, errors = lab.run(f"gpu_check-{shape}", [*command, *lab.args.checks.split()])
         finally:
             if file.exists():
                 found[shape] = json.loads(file.read_text())
         failed = [one["name"] for one in found.get(shape, {}).get("lines", []) if not one.get("passed", True)]
-        if failed:
-            failures.append(f"{shape}: {len(failed)} checks failed, the first: {failed[0]}")
-        else:
+        try:
+            if failed:
+                raise Failed(f"{len(failed)} checks failed, the first: {failed[0]}")
             raise_for("gpu_check", code, errors)
+        except Failed as failure:
+            failures.append(f"{shape}: {failure}")
     if failures:
         raise Failed("; ".join(failures))
 
@@ -164,8 +165,13 @@ def load(lab, service, name, arrivals, concurrency, seed):
     command = [lab.args.tandem, "bench", "--url", service.url, "--trace", trace, "--num-requests", count]
     command += ["--max-concurrency", concurrency, "--every-token", "--seed", seed, "--json", file]
     lab.tell(f"serve: {name}: {count} requests")
+    file.unlink(missing_ok=True)
     before, start = service.metrics(), time.monotonic()
-    code, _, errors = lab.run(f"bench-{name}", command)
+    try:
+        code, _, errors = lab.run(f"bench-{name}", command)
+    except Failed as ended:
+        done = json.loads(file.read_text())["online"]["completed"] if file.exists() else 0
+        raise Failed(f"{ended}; {done} of {count} requests had been answered") from None
     seconds, after = time.monotonic() - start, service.metrics()
     raise_for(f"bench ({name})", code, errors)
     online = json.loads(file.read_text())["online"]
@@ -264,14 +270,16 @@ def profile(lab, found):
 
 
 def simulate(lab, found, results):
-    """found: for each load of `serve`, what is simulated beside what was measured. Needs no device."""
+    """found: for each load that `serve` has measured, what is simulated beside it. Needs no device."""
     args = lab.args
-    for step in ("profile", "serve"):
-        if results.get(step, {}).get("status") != "done":
+    for step, told in (("profile", "file"), ("serve", "saturated")):
+        if told not in results.get(step, {}).get("found", {}):
             raise Missing(f"it needs what `{step}` finds on the device")
     service = results["serve"]["found"]
     quantum = args.row_quantum or (128 if args.device == "cuda" else 1)
     for name in ("saturated", "open"):
+        if name not in service:
+            raise Missing(f"`serve` has not measured the load `{name}`")
         file = lab.out / f"simulate-{name}.json"
         command = [args.tandem, "simulate", "--profile", lab.out / results["profile"]["found"]["file"]]
         command += ["--model", args.model, "--kv-tokens", service["kv_tokens"], "--row-quantum", quantum]

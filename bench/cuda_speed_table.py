@@ -239,11 +239,12 @@ def fragment(machine, workload, results):
     sentence."""
     rows = rows_of(results)
     dates = sorted({result["began"][:10] for result in results.values()})
-    text = [f"## {machine['gpu'] or 'No GPU'}, {' and '.join(dates)}", ""]
-    driver = f", driver {machine['driver']}" if machine["driver"] else ""
-    text += [f"{machine['gpu'] or machine['cpu']}{driver}; {machine['version']}, revision {machine['revision']}. "]
-    text[-1] += workload + ("" if "H200" in machine["gpu"] else " The goals were set for an H200.")
     ceilings = GpuCheck(found(results, "gpu_check").get(GPU_SHAPE))
+    gpu = machine["gpu"] or ceilings.notes.get("device", "")
+    text = [f"## {gpu or 'No GPU'}, {' and '.join(dates)}", ""]
+    driver = f", driver {machine['driver']}" if machine["driver"] else ""
+    text += [f"{gpu or machine['cpu']}{driver}; {machine['version']}, revision {machine['revision']}. {workload}"]
+    text[-1] += "" if "H200" in gpu else " The goals were set for an H200."
     copy, product = ceilings.get(COPY, "GB/s"), ceilings.get(PRODUCT, "TFLOP/s")
     if copy and product:
         text += ["", f"Ceilings: a copy on the device {amount(copy)} GB/s, read and written; a bf16 product of"]

@@ -1,6 +1,7 @@
 // See report.hpp.
 #include "bench/gpu_check/report.hpp"
 
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 
@@ -61,7 +62,8 @@ std::string Report::json() const {
     text += std::string(i == 0 ? "" : ",") + "\n  {\"name\": " + quoted(one.name) +
             ", \"kind\": " + quoted(one.kind);
     if (one.kind == "figure")
-      text += ", \"value\": " + number_text(one.value) + ", \"unit\": " + quoted(one.text);
+      text += ", \"value\": " + (std::isfinite(one.value) ? number_text(one.value) : "null") +
+              ", \"unit\": " + quoted(one.text);
     else
       text += ", \"passed\": " + std::string(one.passed ? "true" : "false") +
               ", \"text\": " + quoted(one.text);

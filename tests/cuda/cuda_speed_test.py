@@ -193,6 +193,36 @@ def a_command_is_ended_with_its_time_and_says_what_it_was():
     assert steps.unseen_error("decodes alone   12  1.00%\nall       1200      2.50%   +3.00%\n") == (2.5, 1200)
 
 
+FAKE_GPU_CHECK = """#!/bin/sh
+# usage: gpu_check --json FILE --tuning FILE --shape SHAPE COMMAND
+passed=true
+[ "$6" = wrong ] && passed=false
+echo '{"lines": [{"name": "norm", "kind": "check", "passed": '$passed', "text": ""}]}' >"$2"
+[ "$6" = slow ] && exec sleep 60
+[ $passed = true ]
+"""
+
+
+def what_gpu_check_had_written_is_kept_when_a_check_fails_or_its_time_is_over():
+    with tempfile.TemporaryDirectory(prefix="tandem-speed-") as scratch:
+        out = pathlib.Path(scratch)
+        fake = out / "gpu_check"
+        fake.write_text(FAKE_GPU_CHECK)
+        fake.chmod(0o755)
+        for shapes, seconds, kept, said in (
+            ("wrong,right", 60, ["wrong", "right"], "wrong: 1 checks failed, the first: norm"),
+            ("right,slow,late", 1, ["right", "slow"], "gpu_check-slow was ended: the step's time was over"),
+        ):
+            args = types.SimpleNamespace(model=out, python="python3", gpu_check=fake, checks="decode", shapes=shapes)
+            lab, found = steps.Lab(args, out), {}
+            lab.tell, lab.ends = lambda text: None, time.monotonic() + seconds
+            try:
+                steps.gpu_check(lab, found)
+                raise AssertionError(f"{shapes}: {found}")
+            except steps.Failed as reason:
+                assert str(reason) == said and list(found) == kept, (reason, found)
+
+
 def a_step_that_breaks_or_has_no_time_left_is_told_as_such_and_stops_no_other():
     def step_that(problem):
         def work(_lab, found):
@@ -295,6 +325,7 @@ def main():
         every_unit_asked_for_is_one_that_gpu_check_prints,
         the_fragment_holds_no_folder_of_this_machine_and_no_unmade_figure,
         a_command_is_ended_with_its_time_and_says_what_it_was,
+        what_gpu_check_had_written_is_kept_when_a_check_fails_or_its_time_is_over,
         a_step_that_breaks_or_has_no_time_left_is_told_as_such_and_stops_no_other,
         results_of_another_machine_or_version_are_left_behind,
     )

@@ -6,6 +6,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <limits>
 #include <random>
 
 #include "bench/gpu_check/lab.hpp"
@@ -418,6 +419,9 @@ TEST_CASE("gpu_check's measurements of models run on the emulated device") {
 TEST_CASE("a report's file is whole or not there") {
   gpu_check::Report report;
   report.figure("decode", 3.5, "ms an iteration");
+  report.figure("floor", std::numeric_limits<double>::infinity(),
+                "ms");  // which JSON has no number for
+  CHECK(report.json().find("\"value\": null, \"unit\": \"ms\"") != std::string::npos);
   const auto folder = std::filesystem::temp_directory_path() /
                       ("gpu_check_test_" + std::to_string(std::random_device{}()));
   const auto file = (folder / "found.json").string();
