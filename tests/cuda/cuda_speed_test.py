@@ -6,6 +6,7 @@ usage: cuda_speed_test.py TANDEM GPU_CHECK
 import contextlib
 import io
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -172,10 +173,13 @@ def a_command_is_ended_with_its_time_and_says_what_it_was():
         lab = steps.Lab(types.SimpleNamespace(model=out, python="python3"), out)
         lab.ends = time.monotonic() + 0.2
         try:
-            lab.run("sleeper", ["sleep", "60"])
+            lab.run("sleeper", ["sh", "-c", "echo $$; exec sleep 60"])
             raise AssertionError("it went on")
         except steps.Failed as reason:
             assert "sleeper was ended" in str(reason), reason
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int((out / "sleeper.out").read_text()), 0)
+            raise AssertionError("it still runs")
         lab.ends = time.monotonic() + 60
         code, text, errors = lab.run("speaker", ["sh", "-c", "echo told; echo wrong >&2; exit 3"])
         assert (code, text, errors) == (3, "told\n", "wrong\n")
