@@ -122,6 +122,7 @@ def service_rows(results):
     if ours and theirs:
         rate = theirs["output_tokens_per_second"]
         version = f"transformers {theirs['transformers']}, {theirs['attention']}: {amount(rate)} tokens/s"
+        version += "" if theirs["clock"] == "its own" else f", {theirs['clock']}"
         measured = f"{ours['output_tokens_per_second'] / rate:.2f} times ({version})"
         rows.append(Row(3, what, shown, measured, "", "shown", "transformers"))
     else:

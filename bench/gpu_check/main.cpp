@@ -160,9 +160,11 @@ class Program {
     report_.figure(std::string(command) + ": taken",
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
                    "s");
-    // Whether it can be written, the end of the program says.
-    (void)report_.write_json(arguments_.json);
+    save();
   }
+
+  /// Whether it can be written, the end of the program says.
+  void save() const { (void)report_.write_json(arguments_.json); }
 
   void check() {
     check_row_kernels(lab_, report_);
@@ -172,6 +174,7 @@ class Program {
     check_draws(lab_, report_);
     check_models(lab_, report_);
     check_kv_copies(lab_, report_);
+    save();
   }
 
   /// The weights are made once; a backend is made anew where its segments have other lengths.

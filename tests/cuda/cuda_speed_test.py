@@ -126,7 +126,7 @@ def service_predictor_and_simulator_are_judged_from_what_their_steps_found():
         "busy_share": 0.9,
         "scheduler_host_seconds": 0.045,
     }
-    theirs = {"transformers": "5.0.0", "attention": "sdpa", "output_tokens_per_second": 4000.0}
+    theirs = {"transformers": "5.0.0", "attention": "sdpa", "clock": "its own", "output_tokens_per_second": 4000.0}
     served = {"saturated": saturated, "concurrency": 256, "single": {"tbt_ms_mean": 4.04}}
 
     def load(rate, tbt):
@@ -144,7 +144,9 @@ def service_predictor_and_simulator_are_judged_from_what_their_steps_found():
     assert good[1].measured == "2.25 times (transformers 5.0.0, sdpa: 4,000 tokens/s)", good[1]
     assert good[2].measured == "mean 4.04 ms" and good[3].measured.startswith("45.0 µs"), good
     assert good[5].measured.startswith("+9.9 % (1,099 against 1,000 tokens/s); -9.5 %"), good[5]
+    theirs["clock"] = "the whole call"
     bad = rows(1.51, saturated=load(1101.0, 20.0), open=load(1000.0, 17.9))
+    assert bad[1].measured.endswith("4,000 tokens/s, the whole call)"), bad[1]
     assert [row.verdict for row in bad[4:]] == ["missed"] * 3, bad
 
 
