@@ -5,8 +5,8 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
-#include <map>
 #include <limits>
+#include <map>
 #include <random>
 
 #include "bench/gpu_check/lab.hpp"
