@@ -8,6 +8,7 @@ usage: cuda_speed.py --out DIR [--steps STEP,…] [options]
   transformers  Hugging Face transformers' continuous batching on the same shape and lengths
   profile       `tandem profile`: the error of the latency predictor on iterations that it has not seen
   simulate      `tandem simulate` with that profile on the loads that serve has measured; takes no device
+  dependent     decodes on the bare engine once more, with `kernel_launch: dependent`
 
 Steps run in this order, each within its own limit and all within --minutes; one that fails stops no other. A later
 call with the same DIR, on the same machine and version, keeps what other steps found. Every step is attempted: on a
@@ -30,8 +31,9 @@ import cuda_speed_steps as steps
 from cuda_speed_table import fragment
 
 ROOT = steps.ROOT
-LIMITS = {"gpu_check": 200, "serve": 160, "transformers": 130, "profile": 60, "simulate": 30}  # seconds
-NEEDS_GPU = ("gpu_check", "transformers")  # left out with --device host, unless they are asked for
+# Seconds.
+LIMITS = {"gpu_check": 200, "serve": 160, "transformers": 130, "profile": 60, "simulate": 30, "dependent": 60}
+NEEDS_GPU = ("gpu_check", "transformers", "dependent")  # left out with --device host, unless they are asked for
 LEAST_SECONDS = 5  # or a step is not begun
 DONE, NO_DEVICE, MISSING, FAILED = "done", "no device", "missing", "failed"
 LEFT_OUT, INTERRUPTED = "left out", "interrupted"

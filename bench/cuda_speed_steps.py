@@ -110,14 +110,25 @@ class Lab:
 
 def gpu_check(lab, found):
     """found[shape]: gpu_check's JSON. What it had written is kept when it fails or is ended."""
+    run_gpu_check(lab, found, "gpu_check", lab.args.checks.split(), [])
+
+
+def dependent(lab, found):
+    """found[shape]: likewise, of decodes whose kernels begin while the one before ends."""
+    run_gpu_check(lab, found, "dependent", ["decode"], ["--kernel-launch", "dependent"])
+
+
+def run_gpu_check(lab, found, step, checks, options):
     failures = []
     for shape in lab.args.shapes.split(","):
-        file = lab.out / f"gpu_check-{shape}.json"
+        file = lab.out / f"{step}-{shape}.json"
         file.unlink(missing_ok=True)
-        command = [lab.args.gpu_check, "--json", file, "--tuning", tuning_file(lab, shape), "--shape", shape]
-        lab.tell(f"gpu_check: {shape}: {lab.args.checks}")
+        command = [lab.args.gpu_check, "--json", file, "--shape", shape, *options]
+        if "gemm-tune" in checks or "all" in checks or tuning_file(lab, shape).exists():
+            command += ["--tuning", tuning_file(lab, shape)]
+        lab.tell(f"{step}: {shape}: {' '.join(checks)}")
         try:
-            code, _, errors = lab.run(f"gpu_check-{shape}", [*command, *lab.args.checks.split()])
+            code, _, errors = lab.run(f"{step}-{shape}", [*command, *checks])
         finally:
             if file.exists():
                 found[shape] = json.loads(file.read_text())

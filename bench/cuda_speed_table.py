@@ -73,26 +73,28 @@ def not_measured(line, what, goal, step, why):
     return Row(line, what, goal, "", "", f"not measured: {why}", step)
 
 
-def gpu_row(results, line, what, goal, name, units, make):
+def gpu_row(results, line, what, goal, name, units, make, step="gpu_check"):
     """A row of gpu_check's figures of `name`: make(a value for each unit) is (measured, floor, verdict)."""
-    figures = GpuCheck(found(results, "gpu_check").get(GPU_SHAPE))
+    figures = GpuCheck(found(results, step).get(GPU_SHAPE))
     values = [figures.get(name, unit) for unit in units]
     if None in values:
-        why = figures.why_not(name) or reason(results, "gpu_check")
-        return not_measured(line, what, goal, "gpu_check", why)
-    return Row(line, what, goal, *make(*values), "gpu_check")
+        why = figures.why_not(name) or reason(results, step)
+        return not_measured(line, what, goal, step, why)
+    return Row(line, what, goal, *make(*values), step)
 
 
 def decode_rows(results):
-    def row(sequences, context, most):
+    def row(sequences, context, most, step="gpu_check"):
         def make(ms, floor, share):
             return f"{amount(ms)} ms", f"{amount(floor)} ms, {share:.0f} %", met(ms <= most)
 
         what = f"decode step, {sequences} x {context:,} tokens"
+        what += ", kernel_launch: dependent" if step == "dependent" else ""
         name = f"decode {GPU_SHAPE} {sequences} x {context}"
-        return gpu_row(results, 1, what, f"at most {most} ms", name, (MS, FLOOR_MS, FLOOR_SHARE), make)
+        return gpu_row(results, 1, what, f"at most {most} ms", name, (MS, FLOOR_MS, FLOOR_SHARE), make, step)
 
-    return [row(1, 1024, 3.9), row(64, 1024, 6.0), row(256, 1536, 16.5)]
+    shapes = [(1, 1024, 3.9), (64, 1024, 6.0), (256, 1536, 16.5)]
+    return [row(*shape, step) for step in ("gpu_check", "dependent") for shape in shapes]
 
 
 def prefill_rows(results):

@@ -25,7 +25,8 @@ constexpr const char* usage =
     "commands: correctness attention gemm-tune gemm graph copy preempt decode prefill all\n"
     "  --device N     which NVIDIA device (default 0)\n"
     "  --json FILE    also write what was found as JSON\n"
-    "  --tuning FILE  where gemm-tune writes its choices (default gemm_tuning.txt)\n"
+    "  --tuning FILE  where gemm-tune writes its choices (default gemm_tuning.txt); without that\n"
+    "                 command, where they are read\n"
     "  --attention NAME  of the large model: own (default) or flashinfer, where it is built in;\n"
     "                 the attention commands take all there are\n"
     "  --kernel-launch NAME  of our own kernels: serial (default), or dependent, which begin\n"
@@ -36,10 +37,18 @@ constexpr const char* usage =
 
 struct Arguments {
   std::uint32_t device = 0;
-  std::string json, tuning = "gemm_tuning.txt", shape = "llama-3.1-8b", attention = "own";
+  std::string json, tuning, shape = "llama-3.1-8b", attention = "own";
   std::string kernel_launch = "serial";
   std::vector<std::string> commands;
 
+  /// Where choices of products are written by gemm-tune.
+  [[nodiscard]] std::string tuning_file() const {
+    return tuning.empty() ? "gemm_tuning.txt" : tuning;
+  }
+  /// What measured models take their products by; empty: the library's own choice.
+  [[nodiscard]] std::string tuning_to_read() const {
+    return wants("gemm-tune") ? tuning_file() : tuning;
+  }
   [[nodiscard]] bool wants(const std::string& command) const {
     return std::any_of(commands.begin(), commands.end(),
                        [&](const auto& one) { return one == command || one == "all"; });
@@ -141,7 +150,8 @@ class Program {
     if (arguments_.wants("attention"))
       timed("attention", [&] { measure_attention(lab_, report_); });
     if (arguments_.wants("gemm-tune"))
-      timed("gemm-tune", [&] { tune_products(lab_, gemm_, size_, arguments_.tuning, report_); });
+      timed("gemm-tune",
+            [&] { tune_products(lab_, gemm_, size_, arguments_.tuning_file(), report_); });
     if (arguments_.wants("gemm"))
       timed("gemm", [&] { measure_products(lab_, size_, ceilings_, report_); });
     measure_model();
@@ -190,7 +200,7 @@ class Program {
       options.max_iteration_tokens = Tokens(8192);
       options.attention = arguments_.attention;
       options.layers_per_segment = group;
-      if (arguments_.wants("gemm-tune")) options.gemm_tuning_file = arguments_.tuning;
+      options.gemm_tuning_file = arguments_.tuning_to_read();
       ModelRunner runner(lab_, *weights, options);
       if (group == 4) measure_iterations(runner);
       if (preempt) timed("preempt", [&] { measure_preemption(runner, size_, group, report_); });

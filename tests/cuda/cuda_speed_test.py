@@ -104,6 +104,13 @@ def goals_of_gpu_check_are_met_or_missed_each_by_its_own_figure():
     assert slow[7] == "missed", slow
 
 
+def decodes_of_dependent_launches_are_rows_of_their_own():
+    results = {"dependent": entry({SHAPE: report([((f"decode {SHAPE} 64 x 1024", table.MS), 6.01)])})}
+    rows = [row for row in table.rows_of(results) if row.step == "dependent"]
+    assert [row.verdict for row in rows] == ["met", "missed", "met"], rows
+    assert all(row.line == 1 and "dependent" in row.what for row in rows), rows
+
+
 def a_figure_that_is_not_there_is_not_measured_and_says_why():
     gone = ((f"decode {SHAPE} 256 x 1536", table.MS), None)
     verdicts = gpu_verdicts(gone, notes=[(gone[0][0], "does not fit this device's KV memory")])
@@ -134,9 +141,10 @@ def service_predictor_and_simulator_are_judged_from_what_their_steps_found():
         return {"measured": measured, "simulated": {"output_tokens_per_second": rate, "tbt_ms_p99": tbt}}
 
     def rows(mape, **loads):
-        told = {"mape_percent": mape, "unseen": 500, "file": "profile.yaml"}
-        results = {"serve": entry(served), "transformers": entry(theirs), "profile": entry(told)}
-        return [row for row in table.rows_of(results | {"simulate": entry(loads)}) if row.step != "gpu_check"]
+        fitted = {"mape_percent": mape, "unseen": 500, "file": "profile.yaml"}
+        results = {"serve": entry(served), "transformers": entry(theirs), "profile": entry(fitted)}
+        told = table.rows_of(results | {"simulate": entry(loads)})
+        return [row for row in told if row.step not in ("gpu_check", "dependent")]
 
     good = rows(1.5, saturated=load(1099.0, 18.1), open=load(901.0, 21.9))
     assert [row.verdict for row in good] == ["shown"] * 4 + ["met"] * 3, good
@@ -200,11 +208,11 @@ def a_command_is_ended_with_its_time_and_says_what_it_was():
 
 
 FAKE_GPU_CHECK = """#!/bin/sh
-# usage: gpu_check --json FILE --tuning FILE --shape SHAPE COMMAND
+# usage: gpu_check --json FILE --shape SHAPE COMMAND
 passed=true
-[ "$6" = wrong ] && passed=false
+[ "$4" = wrong ] && passed=false
 echo '{"lines": [{"name": "norm", "kind": "check", "passed": '$passed', "text": ""}]}' >"$2"
-[ "$6" = slow ] && exec sleep 60
+[ "$4" = slow ] && exec sleep 60
 [ $passed = true ]
 """
 
@@ -285,14 +293,19 @@ def without_a_gpu_each_step_says_what_its_first_gpu_call_said(tandem, gpu_check)
         out = pathlib.Path(scratch)
         done, whole = run(tandem, gpu_check, out)
         assert done.returncode == 2, done
-        first_calls = {"gpu_check": "no device to check: ", "serve": "device: cuda: ", "profile": "device: cuda: "}
+        first_calls = {
+            "gpu_check": "gpu_check: no device to check: ",
+            "dependent": "gpu_check: no device to check: ",
+            "serve": "serve: device: cuda: ",
+            "profile": "profile: device: cuda: ",
+        }
         for step, said in first_calls.items():
-            assert f"cuda_speed: {step}: stopped at its first GPU call: {step}: {said}" in done.stderr, (step, done)
+            assert f"cuda_speed: {step}: stopped at its first GPU call: {said}" in done.stderr, (step, done)
         assert whole["steps"]["transformers"]["status"] in ("missing", "no device"), whole
         assert "cuda_speed: transformers: " in done.stderr, done.stderr
         assert "cuda_speed: simulate: missing: it needs what `profile` finds on the device" in done.stderr, done
         rows = re.findall(r"^\| \d \| .*", done.stdout, re.MULTILINE)
-        assert len(rows) == 15 and all("| not measured: " in row for row in rows), rows
+        assert len(rows) == 18 and all("| not measured: " in row for row in rows), rows
         assert done.stdout == (out / "fragment.md").read_text()
     return None
 
@@ -326,6 +339,7 @@ def main():
     programs = sys.argv[1:]
     pure = (
         goals_of_gpu_check_are_met_or_missed_each_by_its_own_figure,
+        decodes_of_dependent_launches_are_rows_of_their_own,
         a_figure_that_is_not_there_is_not_measured_and_says_why,
         service_predictor_and_simulator_are_judged_from_what_their_steps_found,
         every_unit_asked_for_is_one_that_gpu_check_prints,
