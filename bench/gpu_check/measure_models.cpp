@@ -70,13 +70,13 @@ DecodeTimes time_decodes(ModelRunner& runner, std::size_t steps, const Decode& d
   return times;
 }
 
-void report_gaps(const std::string& name, const DecodeTimes& times, const std::string& how,
-                 Report& report) {
+/// The device's idle time, under the names of its median and its worst.
+void report_gaps(const std::string& name, const DecodeTimes& times, const char* median,
+                 const char* worst, Report& report) {
   const auto& gaps = times.gaps_us;
   if (gaps.empty()) return report.note(name, "not replayed by graphs: idle time is not known");
-  const auto what = "us without compute between iterations" + how;
-  report.figure(name, gaps[gaps.size() / 2], what + ", median");
-  report.figure(name, gaps.back(), what + ", worst");
+  report.figure(name, gaps[gaps.size() / 2], median);
+  report.figure(name, gaps.back(), worst);
 }
 
 /// What one decode shape took, by the host's clock, and on the device between two graphs.
@@ -105,9 +105,11 @@ void measure_decode_shape(ModelRunner& runner, const ModelSize& size, const Ceil
   report.figure(name, floor * 1e3, "ms floor: weights and keys at the copy's bytes a second");
   report.figure(name, 100 * floor / seconds, "% of the floor's rate");
   report.figure(name, times.host_seconds * 1e6, "us of the host an iteration");
-  report_gaps(name, times, "", report);
+  report_gaps(name, times, "us without compute between iterations, median",
+              "us without compute between iterations, worst", report);
   report.figure(name, one_by_one.seconds * 1e3, "ms an iteration, one by one");
-  report_gaps(name, one_by_one, ", one by one", report);
+  report_gaps(name, one_by_one, "us without compute between iterations, one by one, median",
+              "us without compute between iterations, one by one, worst", report);
 }
 
 }  // namespace

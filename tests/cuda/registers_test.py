@@ -17,9 +17,12 @@ import sys
 # has 64 sums, 32 scores and 32 words of queries in each thread: it fills the register file with two
 # blocks of 128 threads to a multiprocessor, and must not spill.
 BUDGETS = {
-    "embed_kernel": (0, 0, 64),
-    "norm_kernel": (0, 0, 64),
-    "swiglu_kernel": (0, 0, 64),
+    "embed_kernel<1>": (0, 0, 64),
+    "embed_kernel<4>": (0, 0, 64),
+    "norm_kernel<1>": (0, 0, 64),
+    "norm_kernel<4>": (0, 0, 64),
+    "swiglu_kernel<1>": (0, 0, 64),
+    "swiglu_kernel<8>": (0, 0, 64),
     "rotate_kernel": (0, 0, 64),
     "merge_kernel": (0, 0, 64),
     "copy_blocks_kernel": (0, 0, 64),
