@@ -2,6 +2,7 @@
 // exception, read the (real or virtual) clock.
 #pragma once
 
+#include <caf/actor_clock.hpp>
 #include <caf/scheduled_actor.hpp>
 #include <caf/send.hpp>
 #include <exception>
@@ -11,10 +12,14 @@
 
 namespace tandem {
 
-/// The actor system's clock: steady time in service, virtual time under the test scheduler.
+/// The actor system's clock: steady time in service, virtual time under the test scheduler. May be
+/// asked from any thread.
+inline TimePoint now_by(const caf::actor_clock& clock) {
+  return TimePoint(std::chrono::duration_cast<Duration>(clock.now().time_since_epoch()));
+}
 template <class Self>
 TimePoint now(Self* self) {
-  return TimePoint(std::chrono::duration_cast<Duration>(self->clock().now().time_since_epoch()));
+  return now_by(self->clock());
 }
 
 /// One log line instead of CAF's prints; an exception ends the actor, and its monitors hear of it.

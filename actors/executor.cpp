@@ -3,7 +3,7 @@
 // while the last segment of the one before runs, and does not wait for this actor between the two.
 //   in   RunIteration  queued behind what runs; answered by IterationFinished
 //        Preempt       what is named and everything after it is reported aborted at the next
-//                      safepoint; what was started ahead runs to its end
+//                      safepoint; what has no safepoint left, or was started ahead, runs to its end
 //        SegmentDone   from the device: the mailbox is the safepoint, so a Preempt that came while
 //                      the segment ran has been seen before the next one starts
 //   dies on a device error, after every plan in its hands was reported failed or aborted.
@@ -37,8 +37,10 @@ using Self = Executor::stateful_pointer<ExecutorState>;
 
 void start_segment(Self self, const PlanPtr& plan, std::uint32_t segment) {
   self->state.backend->start_segment(
-      plan, segment, [handle = Executor(self), id = plan->id, segment](Result<void> result) {
-        msg::SegmentDone done{id, segment, std::nullopt};
+      plan, segment,
+      [handle = Executor(self), clock = &self->clock(), id = plan->id,
+       segment](Result<void> result) {
+        msg::SegmentDone done{id, segment, std::nullopt, now_by(*clock)};
         if (!result) done.error = result.error();
         caf::anon_send(handle, std::move(done));
       });
@@ -60,14 +62,17 @@ void start_next_segment(Self self) {
   start_ahead(self);
 }
 
-/// Its time begins now in either case: one that was started ahead had to wait for the one before.
-void start_front(Self self) {
+/// The time of one that was started ahead begins when the one before was done: `before`.
+void start_front(Self self, TimePoint before) {
   auto& state = self->state;
   if (state.jobs.empty()) return;
   state.segment = 0;
   state.preempt_front = false;
-  state.started = now(self);
-  if (!std::exchange(state.ahead, false)) return start_next_segment(self);
+  if (!std::exchange(state.ahead, false)) {
+    state.started = now(self);
+    return start_next_segment(self);
+  }
+  state.started = before;
   if (auto done = std::exchange(state.done_ahead, std::nullopt))
     caf::anon_send(Executor(self), std::move(*done));
   start_ahead(self);
@@ -82,33 +87,32 @@ void answer_front(Self self, IterationReport report) {
       msg::IterationFinished{std::make_shared<const IterationReport>(std::move(report))});
 }
 
-Duration since_start(Self self) { return now(self) - self->state.started; }
-
-/// The plans behind one that did not finish build on its progress: they cannot run. They took no
-/// time, for none of them has started.
+/// The plans behind one that did not finish build on its progress: they cannot run, or what they
+/// did is lost with the device. They took no time of their own.
 void abort_waiting(Self self) {
   while (!self->state.jobs.empty()) answer_front(self, {.outcome = Outcome::aborted});
 }
 
-void fail(Self self, const Error& reason) {
+void fail(Self self, const Error& reason, TimePoint at) {
   spdlog::error("device_failed what=\"{}\"", reason.message);
   self->state.ahead = false;
-  answer_front(self, {.outcome = Outcome::failed, .elapsed = since_start(self), .error = reason});
+  answer_front(self,
+               {.outcome = Outcome::failed, .elapsed = at - self->state.started, .error = reason});
   abort_waiting(self);
   self->quit(caf::make_error(caf::sec::runtime_error, reason.message));
 }
 
-void finish_front(Self self) {
+void finish_front(Self self, TimePoint at) {
   auto& state = self->state;
   auto samples = state.backend->collect(*state.jobs.front().plan);
-  if (!samples) return fail(self, samples.error());
+  if (!samples) return fail(self, samples.error(), at);
   if (const auto warning = state.backend->take_warning())
     spdlog::warn("device_warning what=\"{}\"", *warning);
-  IterationReport report{.samples = std::move(*samples), .elapsed = since_start(self)};
+  IterationReport report{.samples = std::move(*samples), .elapsed = at - state.started};
   // The next plan starts before this one's report is looked at: that is what the second plan is
   // for. Its report cannot overtake, since both leave through this thread.
   answer_front(self, std::move(report));
-  start_front(self);
+  start_front(self, at);
 }
 
 void on_segment_done(Self self, const msg::SegmentDone& done) {
@@ -119,20 +123,22 @@ void on_segment_done(Self self, const msg::SegmentDone& done) {
   }
   if (state.jobs.empty() || state.jobs.front().plan->id != done.id || state.segment != done.segment)
     return;
-  if (done.error) return fail(self, *done.error);
+  if (done.error) return fail(self, *done.error, done.at);
   ++state.segment;
   const auto& plan = *state.jobs.front().plan;
-  if (state.segment == state.backend->num_segments(plan)) return finish_front(self);
+  if (state.segment == state.backend->num_segments(plan)) return finish_front(self, done.at);
   if (!state.preempt_front) return start_next_segment(self);
   state.backend->abort(plan);
-  answer_front(self, {.outcome = Outcome::aborted, .elapsed = since_start(self)});
+  answer_front(self, {.outcome = Outcome::aborted, .elapsed = done.at - state.started});
   abort_waiting(self);
 }
 
 void on_preempt(Self self, const msg::Preempt& preempt) {
   auto& state = self->state;
   if (state.jobs.empty()) return;
-  if (raw(preempt.id) <= raw(state.jobs.front().plan->id)) {
+  const auto& front = *state.jobs.front().plan;
+  const bool has_safepoint = state.segment + 1 < state.backend->num_segments(front);
+  if (raw(preempt.id) <= raw(front.id) && has_safepoint) {
     state.preempt_front = true;
     return;
   }
@@ -157,7 +163,7 @@ Executor::behavior_type executor(Self self,
         auto promise = self->make_response_promise<msg::IterationFinished>();
         self->state.jobs.push_back({run.plan, promise});
         if (self->state.jobs.size() == 1)
-          start_front(self);
+          start_front(self, now(self));
         else
           start_ahead(self);
         return promise;

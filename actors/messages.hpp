@@ -99,6 +99,7 @@ struct SegmentDone {
   IterationId id{};
   std::uint32_t segment = 0;
   std::optional<Error> error;
+  TimePoint at{};  ///< when the device told, however long the mailbox is
 };
 
 // ---- measurements and snapshots ----

@@ -135,8 +135,10 @@ struct Metrics::State {
       "tandem_request_params_max_tokens", "max_tokens of calls that give one.", count_buckets);
   prometheus::Counter& ignored = counter("tandem_ignored_fields_total",
                                          "Fields of calls that are not known and were ignored.");
-  prometheus::Histogram& iteration_seconds = histogram(
-      "tandem_iteration_seconds", "Device time of finished iterations.", iteration_buckets);
+  prometheus::Histogram& iteration_seconds =
+      histogram("tandem_iteration_seconds",
+                "Time of finished iterations, from start, or the end of the one before, to end.",
+                iteration_buckets);
   prometheus::Histogram& iteration_tokens = histogram(
       "tandem_iteration_tokens", "Tokens computed per finished iteration.", count_buckets);
   prometheus::Histogram& host_seconds =

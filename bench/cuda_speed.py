@@ -11,8 +11,9 @@ usage: cuda_speed.py --out DIR [--steps STEP,…] [options]
   dependent     decodes on the bare engine once more, with `kernel_launch: dependent`
 
 Steps run in this order, each within its own limit and all within --minutes; one that fails stops no other. A later
-call with the same DIR, on the same machine and version, keeps what other steps found. Every step is attempted: on a
-machine without a GPU each says what its first GPU call said. With --device host the service's steps run on the CPU.
+call with the same DIR, on the same machine, version and workload, keeps what other steps found. Every step is
+attempted: on a machine without a GPU each says what its first GPU call said. With --device host the service's steps
+run on the CPU.
 Exits 0, 1 if a step failed, 2 if one found no device, 130 if it was interrupted. Standard library only; transformers
 and torch are needed by that step alone.
 """
@@ -32,7 +33,7 @@ from cuda_speed_table import fragment
 
 ROOT = steps.ROOT
 # Seconds.
-LIMITS = {"gpu_check": 200, "serve": 160, "transformers": 130, "profile": 60, "simulate": 30, "dependent": 60}
+LIMITS = {"gpu_check": 280, "serve": 160, "transformers": 130, "profile": 60, "simulate": 30, "dependent": 60}
 NEEDS_GPU = ("gpu_check", "transformers", "dependent")  # left out with --device host, unless they are asked for
 LEAST_SECONDS = 5  # or a step is not begun
 DONE, NO_DEVICE, MISSING, FAILED = "done", "no device", "missing", "failed"
@@ -79,22 +80,27 @@ def describe_machine(args):
 
 
 def workload_text(args):
+    """What the figures of one table have in common."""
     return (
         f"Shape of {args.model.name}, random weights, on the {'GPU' if args.device == 'cuda' else 'CPU'}; prompts of "
         f"{args.input_tokens:,} random tokens, answers of {args.output_tokens:,}; iterations of up to "
-        f"{args.max_iteration_tokens:,} tokens and {args.concurrency} sequences."
+        f"{args.max_iteration_tokens:,} tokens and {args.concurrency} sequences; at saturation "
+        f"{args.requests} requests."
     )
 
 
-def earlier(file, machine):
-    """What earlier calls found on this machine with this version."""
+def earlier(file, machine, workload):
+    """What earlier calls found on this machine with this version and workload: one table is of one workload."""
     if not file.exists():
         return {}
-    kept = json.loads(file.read_text())
-    if kept["machine"] == machine:
-        return kept["steps"]
-    steps_of = ", ".join(kept["steps"])
-    print(f"cuda_speed: {file} is of another machine or version; left behind: {steps_of}", file=sys.stderr)
+    try:
+        kept = json.loads(file.read_text())
+        if kept["machine"] == machine and kept["workload"] == workload:
+            return kept["steps"]
+        left = "is of another machine, version or workload; left behind: " + ", ".join(kept["steps"])
+    except (ValueError, KeyError, TypeError):
+        left = "cannot be read and is left behind"
+    print(f"cuda_speed: {file} {left}", file=sys.stderr)
     return {}
 
 
@@ -140,9 +146,13 @@ def told(name, entry):
 def write_results(out, machine, args, results):
     arguments = {key: str(value) if isinstance(value, pathlib.Path) else value for key, value in vars(args).items()}
     results = {name: results[name] for name in LIMITS if name in results}
-    whole = {"machine": machine, "arguments": arguments, "steps": results}
-    (out / "cuda_speed.json").write_text(json.dumps(whole, indent=1) + "\n")
-    (out / "fragment.md").write_text(fragment(machine, workload_text(args), results))
+    workload = workload_text(args)
+    whole = {"machine": machine, "workload": workload, "arguments": arguments, "steps": results}
+    # Whoever ends this program finds the file whole, as it is or as it was.
+    unfinished = out / "cuda_speed.json.new"
+    unfinished.write_text(json.dumps(whole, indent=1) + "\n")
+    unfinished.replace(out / "cuda_speed.json")
+    (out / "fragment.md").write_text(fragment(machine, workload, results))
 
 
 def arguments():
@@ -194,7 +204,7 @@ def main():
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(args)
-    results = earlier(out / "cuda_speed.json", machine)
+    results = earlier(out / "cuda_speed.json", machine, workload_text(args))
     lab = steps.Lab(args, out)
     signal.signal(signal.SIGTERM, interrupt)  # as Ctrl-C: commands that run are ended, what was found stays
     whole_ends = time.monotonic() + 60 * args.minutes

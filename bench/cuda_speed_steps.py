@@ -129,6 +129,8 @@ def run_gpu_check(lab, found, step, checks, options):
         lab.tell(f"{step}: {shape}: {' '.join(checks)}")
         try:
             code, _, errors = lab.run(f"{step}-{shape}", [*command, *checks])
+        except Failed as ended:
+            raise Failed("; ".join([*failures, str(ended)])) from None
         finally:
             if file.exists():
                 found[shape] = json.loads(file.read_text())
@@ -196,7 +198,7 @@ def load(lab, service, name, arrivals, concurrency, seed):
         "tbt_ms_mean": online["tbt_ms"]["mean"],
         "tbt_ms_p99": online["tbt_ms"]["p99"],
         "iterations": int(grown["tandem_iteration_seconds_count"]),
-        "busy_share": grown["tandem_iteration_seconds_sum"] / seconds,
+        "in_hand_share": grown["tandem_iteration_seconds_sum"] / seconds,
         "scheduler_host_seconds": grown["tandem_scheduler_host_seconds_sum"],
         "preemptions": int(grown["tandem_num_preemptions_total"]),
     }

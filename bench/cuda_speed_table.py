@@ -154,7 +154,7 @@ def gap_rows(results):
     if not (saturated and saturated["iterations"]):
         return [*rows, not_measured(4, what, "to be shown", "serve", reason(results, "serve"))]
     us = 1e6 * saturated["scheduler_host_seconds"] / saturated["iterations"]
-    measured = f"{amount(us)} µs on average; device busy {100 * saturated['busy_share']:.0f} %"
+    measured = f"{amount(us)} µs on average; an iteration in hand {100 * saturated['in_hand_share']:.0f} % of the time"
     return [*rows, Row(4, what, "to be shown", measured, "", "shown", "serve")]
 
 
@@ -182,6 +182,8 @@ def yield_row(results):
     if not told:
         why = figures.why_not(f"preempt {GPU_SHAPE} 2048 tokens, groups of 4") or reason(results, "gpu_check")
         return not_measured(6, what, goal, "gpu_check", why)
+    if not kept and len(told) < 3:
+        return Row(6, what, goal, "; ".join(told), "", "not measured: not every size of group was", "gpu_check")
     verdict = f"met with groups of {kept[-1]}" if kept else "missed"
     return Row(6, what, goal, "; ".join(told), "", verdict, "gpu_check")
 
@@ -232,7 +234,7 @@ def all_iterations(results):
                 continue
             floor = figures.get(name, FLOOR_MS)
             share = figures.get(name, FLOOR_SHARE) if floor else figures.get(name, PREFILL_SHARE)
-            of = f"{share:.0f} % {'of the floor' if floor else 'of the product'}"
+            of = f"{share:.0f} % {'of the floor' if floor else 'of the product'}" if share is not None else ""
             lines.append((name, amount(ms), amount(floor) if floor else "", of))
     return markdown(("iteration", "ms", "floor ms", "share of the rate"), lines) if lines else ""
 

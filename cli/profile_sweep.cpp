@@ -6,7 +6,9 @@
 #include <cmath>
 #include <future>
 #include <memory>
+#include <optional>
 #include <random>
+#include <utility>
 
 namespace tandem::cli {
 namespace {
@@ -117,18 +119,54 @@ class PlanSource {
   std::int64_t rows_left_ = 0, next_block_ = 0;
 };
 
-/// Runs one plan to its end; seconds.
-Result<double> run(gpu::Backend& backend, const PlanPtr& plan) {
-  const auto start = Clock::now();
-  for (std::uint32_t segment = 0; segment < backend.num_segments(*plan); ++segment) {
-    std::promise<Result<void>> done;
-    backend.start_segment(plan, segment, [&done](Result<void> result) { done.set_value(result); });
-    if (const auto result = done.get_future().get(); !result) return result.error();
+/// Runs plans one after another as the executor does: where the device can, a plan is started while
+/// the one before runs, and its time begins when that one is done.
+class PlanRunner {
+ public:
+  explicit PlanRunner(gpu::Backend& backend) : backend_(backend) {}
+  ~PlanRunner() {
+    if (!ahead_) return;
+    const auto& [result, at] = ahead_->get();
+    if (result) static_cast<void>(backend_.collect(*ahead_plan_));  // for whoever is next
   }
-  const auto samples = backend.collect(*plan);
-  if (!samples) return samples.error();
-  return seconds_since(start);
-}
+
+  /// Runs `plan` to its end, with `next`, which is the following call's plan, behind it; seconds.
+  Result<double> run(const PlanPtr& plan, const PlanPtr& next) {
+    auto begin = ended_;
+    for (std::uint32_t segment = 0; segment < backend_.num_segments(*plan); ++segment) {
+      auto done = std::exchange(ahead_, std::nullopt);
+      if (segment == 0 && !done) begin = Clock::now();
+      if (!done) done = start(plan, segment);
+      if (segment + 1 == backend_.num_segments(*plan) && backend_.runs_ahead(*next)) {
+        ahead_plan_ = next;
+        ahead_ = start(next, 0);
+      }
+      const auto& [result, at] = done->get();
+      if (!result) return result.error();
+      ended_ = at;
+    }
+    const auto samples = backend_.collect(*plan);
+    if (!samples) return samples.error();
+    return std::chrono::duration<double>(ended_ - begin).count();
+  }
+
+ private:
+  using Done = std::pair<Result<void>, Clock::time_point>;
+
+  std::shared_future<Done> start(const PlanPtr& plan, std::uint32_t segment) {
+    auto done = std::make_shared<std::promise<Done>>();
+    std::shared_future<Done> result = done->get_future();
+    backend_.start_segment(plan, segment, [done](Result<void> told) {
+      done->set_value({std::move(told), Clock::now()});
+    });
+    return result;
+  }
+
+  gpu::Backend& backend_;
+  Clock::time_point ended_;
+  std::optional<std::shared_future<Done>> ahead_;  ///< of the plan that the next call runs
+  PlanPtr ahead_plan_;
+};
 
 }  // namespace
 
@@ -136,7 +174,10 @@ Result<std::vector<policy::LatencySample>> sweep(gpu::Backend& backend,
                                                  const SweepOptions& options) {
   PlanSource source(backend.limits(), options.seed);
   std::vector<policy::LatencySample> samples;
-  if (const auto bound = run(backend, source.binding_plan()); !bound) return bound.error();
+  PlanRunner runner(backend);
+  const auto binding_plan = source.binding_plan();
+  PlanPtr next = source.draw();
+  if (const auto bound = runner.run(binding_plan, next); !bound) return bound.error();
   const auto start = Clock::now();
   const auto goes_on = [&] {
     const double passed = seconds_since(start);
@@ -144,8 +185,8 @@ Result<std::vector<policy::LatencySample>> sweep(gpu::Backend& backend,
     return passed < options.seconds * (too_few ? patience : 1);
   };
   for (int i = 0; goes_on(); ++i) {
-    const PlanPtr plan = source.draw();
-    const auto seconds = run(backend, plan);
+    const PlanPtr plan = std::exchange(next, source.draw());
+    const auto seconds = runner.run(plan, next);
     if (!seconds) return seconds.error();
     if (i >= warm_up_iterations)
       samples.push_back({policy::IterationShape::of(*plan), *seconds * 1000, 1});

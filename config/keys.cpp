@@ -82,7 +82,7 @@ std::vector<Key> device_keys() {
       one_of("kernel_launch", {"auto", "serial", "dependent"}, TANDEM_FIELD(cuda.kernel_launch),
              "When Tandem's own kernels begin on an NVIDIA device: serial, when the one before is "
              "done; dependent, while it ends (programmatic dependent launch, compute capability "
-             "9.0 and newer). auto is serial until both were measured on a device."),
+             "9.0). auto is serial until both were measured on a device."),
       integer("threads", 0, 1024, TANDEM_FIELD(host.threads),
               "Threads of the host device. 0: one per core. Fewer leave room for neighbours."),
       one_of("kernels", {"auto", "amx_bf16", "avx512_bf16", "avx512", "avx2", "portable"},

@@ -99,8 +99,10 @@ struct IterationReport {
   IterationId id{};
   Outcome outcome = Outcome::done;
   std::vector<Sample> samples;  ///< in slice order, one per slice with `samples`; empty unless done
-  Duration elapsed{};           ///< on the device, first segment's start to last segment's end
-  std::optional<Error> error;   ///< with outcome == failed
+  /// From the first segment's start to the last one's end; of a plan that was started ahead, from
+  /// the end of the plan before.
+  Duration elapsed{};
+  std::optional<Error> error;  ///< with outcome == failed
 };
 using ReportPtr = std::shared_ptr<const IterationReport>;
 

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "bench/gpu_check/model_runner.hpp"
+#include "gpu/cuda/skinny_gemm.hpp"
 #include "model/reference.hpp"
 
 namespace tandem::gpu_check {
@@ -150,10 +151,9 @@ void check_ahead(ModelRunner& runner, const std::string& name,
                    " differ from those one by one");
 }
 
-/// `attention` as in CudaOptions.
+/// `attention` as in CudaOptions; `prefix` says what is not as usual.
 void check_model(const Lab& lab, const TinyModel& tiny, const std::string& attention,
-                 Report& report) {
-  const auto prefix = attention == "own" ? std::string() : attention + " ";
+                 const std::string& prefix, Report& report) {
   const auto config = config_of(tiny);
   const auto weights = model::dummy_weights(config, model::Dtype::bf16, 7);
   ModelRunner runner(lab, *weights, tiny_options(attention));
@@ -182,11 +182,35 @@ void check_model(const Lab& lab, const TinyModel& tiny, const std::string& atten
 
 }  // namespace
 
+namespace {
+
+/// The lab's parts, with our own kernel for every product that it takes: no tuning file chooses it
+/// here, and behind other kernels of ours it must wait for what it multiplies.
+Lab with_own_products(const Lab& lab) {
+  auto changed = lab;
+  changed.open_parts =
+      [open = lab.open_parts](const gpu::CudaOptions& options) -> Result<gpu::cuda::BackendParts> {
+    auto parts = open(options);
+    if (!parts) return parts;
+    auto made = gpu::cuda::SkinnyGemm::make(*parts->driver, *parts->kernels);
+    if (!made) return made.error();
+    const auto* own = made->get();
+    parts->gemm = std::make_unique<gpu::cuda::ChosenGemm>(
+        std::move(parts->gemm), std::move(*made),
+        [own](const gpu::cuda::GemmKey& key) { return own->supports(key).has_value(); });
+    return parts;
+  };
+  return changed;
+}
+
+}  // namespace
+
 void check_models(const Lab& lab, Report& report) {
+  check_model(with_own_products(lab), tiny_models[0], "own", "own products ", report);
   for (const auto& tiny : tiny_models) {
-    check_model(lab, tiny, "own", report);
+    check_model(lab, tiny, "own", "", report);
     if (lab.flashinfer && gpu::cuda::flashinfer::has_kernel_for(tiny.head_dim))
-      check_model(lab, tiny, "flashinfer", report);
+      check_model(lab, tiny, "flashinfer", "flashinfer ", report);
   }
 }
 

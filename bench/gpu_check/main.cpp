@@ -30,7 +30,8 @@ constexpr const char* usage =
     "  --attention NAME  of the large model: own (default) or flashinfer, where it is built in;\n"
     "                 the attention commands take all there are\n"
     "  --kernel-launch NAME  of our own kernels: serial (default), or dependent, which begin\n"
-    "                 while the one before ends\n"
+    "                 while the one before ends; gemm-tune, alone or in all, takes serial, since\n"
+    "                 in a row of equal products ours would hide more than in a model\n"
     "  --shape NAME   of the model that is measured: llama-3.1-8b (default), llama-3.2-1b,\n"
     "                 qwen3-0.6b, qwen2.5-0.5b; its weights are random\n"
     "  --small        the same as --shape qwen2.5-0.5b\n";
@@ -100,7 +101,9 @@ bool parse(int count, char** values, Arguments& arguments) {
       return false;
     }
   }
-  return !arguments.commands.empty();
+  const bool tunes_dependent =
+      arguments.kernel_launch == "dependent" && arguments.wants("gemm-tune");
+  return !arguments.commands.empty() && !tunes_dependent;
 }
 
 ModelSize model_size(const std::string& name) {
@@ -255,9 +258,7 @@ int run_program(int count, char** values) {
       must(gpu::cuda::DeviceBuffer::make(**driver, Bytes(gpu::cuda::gemm_workspace_bytes)));
   (*gemm)->set_workspace(workspace.data(), workspace.size());
   Lab lab{.driver = driver->get(),
-          .kernels = &gpu::cuda::device_kernels(arguments.kernel_launch == "dependent"
-                                                    ? gpu::cuda::Launching::dependent
-                                                    : gpu::cuda::Launching::serial),
+          .kernels = &gpu::cuda::device_kernels(gpu::cuda::launching_of(arguments.kernel_launch)),
           .gemm = gemm->get(),
           .stream = stream.get(),
           .flashinfer = gpu::cuda::flashinfer::built_in()};

@@ -53,6 +53,7 @@ std::vector<std::vector<TokenId>> one_chunk(const ModelSize& size, std::int64_t 
 struct DecodeTimes {
   double seconds = 0, host_seconds = 0;  ///< an iteration
   std::vector<double> gaps_us;           ///< between two graphs on the device, ascending
+  std::vector<double> graphs_ms;         ///< of the graphs themselves, ascending
 };
 
 template <class Decode>
@@ -66,7 +67,10 @@ DecodeTimes time_decodes(ModelRunner& runner, std::size_t steps, const Decode& d
   runner.finish();
   for (const auto gap : must(runner.timed_driver().gaps()))
     times.gaps_us.push_back(to_ms(gap) * 1e3);
+  for (const auto span : must(runner.timed_driver().spans()))
+    times.graphs_ms.push_back(to_ms(span));
   std::sort(times.gaps_us.begin(), times.gaps_us.end());
+  std::sort(times.graphs_ms.begin(), times.graphs_ms.end());
   return times;
 }
 
@@ -105,6 +109,8 @@ void measure_decode_shape(ModelRunner& runner, const ModelSize& size, const Ceil
   report.figure(name, floor * 1e3, "ms floor: weights and keys at the copy's bytes a second");
   report.figure(name, 100 * floor / seconds, "% of the floor's rate");
   report.figure(name, times.host_seconds * 1e6, "us of the host an iteration");
+  if (!times.graphs_ms.empty())
+    report.figure(name, times.graphs_ms[times.graphs_ms.size() / 2], "ms in the graph, median");
   report_gaps(name, times, "us without compute between iterations, median",
               "us without compute between iterations, worst", report);
   report.figure(name, one_by_one.seconds * 1e3, "ms an iteration, one by one");

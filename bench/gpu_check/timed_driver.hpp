@@ -30,16 +30,11 @@ class TimedDriver final : public gpu::cuda::Driver {
     }
     return {};
   }
-  /// From the end of each timed launch to the begin of the next; everything has run.
-  Result<std::vector<Duration>> gaps() {
-    std::vector<Duration> found;
-    for (std::size_t i = 2; i < next_; i += 2) {
-      const auto gap = device_->elapsed(marks_[i - 1].get(), marks_[i].get());
-      if (!gap) return gap.error();
-      found.push_back(*gap);
-    }
-    return found;
-  }
+  /// From the end of each timed launch to the begin of the next; everything has run. How long the
+  /// device takes from a graph's begin to its first kernel is part of spans().
+  Result<std::vector<Duration>> gaps() { return between(1, 2); }
+  /// From the begin of each timed launch to its end.
+  Result<std::vector<Duration>> spans() { return between(0, 1); }
 
   Result<void> launch(Graph graph, Stream stream) override {
     if (next_ == marks_.size()) return device_->launch(graph, stream);
@@ -99,6 +94,17 @@ class TimedDriver final : public gpu::cuda::Driver {
   Result<void> launch_errors() override { return device_->launch_errors(); }
 
  private:
+  /// From marks `first`, `first` + 2, … to `second`, `second` + 2, ….
+  Result<std::vector<Duration>> between(std::size_t first, std::size_t second) {
+    std::vector<Duration> found;
+    for (; second < next_; first += 2, second += 2) {
+      const auto time = device_->elapsed(marks_[first].get(), marks_[second].get());
+      if (!time) return time.error();
+      found.push_back(*time);
+    }
+    return found;
+  }
+
   std::unique_ptr<gpu::cuda::Driver> device_;
   std::vector<gpu::cuda::OwnedEvent> marks_;  ///< begin and end of each launch
   std::size_t next_ = 0;

@@ -33,7 +33,8 @@ class Attention {
   /// For the log: one word.
   [[nodiscard]] virtual std::string name() const = 0;
   /// Before the first layer of an iteration, whose copy to the device is queued. `host` is the
-  /// iteration in pinned memory. What is planned holds until the next call.
+  /// iteration in pinned memory. What is planned holds until the next call, which may come
+  /// before the iteration has run.
   virtual Result<void> plan(const IterationView& host, const PackedIteration& packed,
                             Stream stream) = 0;
   /// Queues attention of all rows over the keys of `layer`. `sizes` without prefill items mean

@@ -4,8 +4,8 @@
 // stands in the queue behind the one that runs: between two of them an offline plan can be stopped.
 // A plan of one segment may be queued whole behind the plan that runs, whose tokens it takes from
 // the device: so the device goes from one iteration to the next without the host. Completion is
-// told by the driver; tokens leave through mapped memory. Nothing waits and nothing is allocated
-// while serving.
+// told by the driver; tokens leave through mapped memory. No device memory is allocated while
+// serving, and the host waits only for copies of very many penalized tokens (runs_ahead).
 #pragma once
 
 #include <cstdint>

@@ -21,23 +21,10 @@
 #include <vector>
 
 #include "gpu/cuda/cuda_errors.hpp"
+#define TANDEM_KERNEL_BUILD device_build  // as in device.cuh, which is for nvcc alone
+#include "gpu/cuda/kernels/families.hpp"
 
 namespace tandem::gpu::cuda {
-namespace device_build {
-template <Launching how>
-void add_row_kernels(KernelTable& table);
-template <Launching how>
-void add_rotate_kernels(KernelTable& table);
-template <Launching how>
-void add_attend_kernels(KernelTable& table);
-template <Launching how>
-void add_draw_kernels(KernelTable& table);
-template <Launching how>
-void add_copy_kernels(KernelTable& table);
-template <Launching how>
-void add_skinny_kernels(KernelTable& table);
-}  // namespace device_build
-
 namespace {
 
 static_assert(is_sticky(cudaErrorIllegalAddress) && is_sticky(cudaErrorLaunchTimeout) &&
@@ -329,6 +316,10 @@ Result<std::unique_ptr<Driver>> open_driver(std::uint32_t index) {
   if (status == cudaSuccess)
     status = cudaDeviceGetAttribute(&block_memory, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                                     static_cast<int>(index));
+  int compiled_for = 0;
+  if (status == cudaSuccess) status = cudaSetDevice(static_cast<int>(index));
+  if (status == cudaSuccess)
+    status = static_cast<cudaError_t>(device_build::find_compiled_for(compiled_for));
   if (status != cudaSuccess)
     return error(Errc::device_failed,
                  device.name + " cannot be used: " + cudaGetErrorString(status), "device");
@@ -337,30 +328,15 @@ Result<std::unique_ptr<Driver>> open_driver(std::uint32_t index) {
       DeviceProperties{.name = device.name,
                        .compute_major = device.compute_major,
                        .compute_minor = device.compute_minor,
+                       .compiled_for = compiled_for,
                        .multiprocessors = static_cast<std::uint32_t>(multiprocessors),
                        .block_memory = Bytes(block_memory),
                        .memory = device.memory}));
 }
 
-namespace {
-
-template <Launching how>
-KernelTable table_of() {
-  KernelTable made{};
-  device_build::add_row_kernels<how>(made);
-  device_build::add_rotate_kernels<how>(made);
-  device_build::add_attend_kernels<how>(made);
-  device_build::add_draw_kernels<how>(made);
-  device_build::add_skinny_kernels<how>(made);
-  device_build::add_copy_kernels<how>(made);
-  return made;
-}
-
-}  // namespace
-
 const KernelTable& device_kernels(Launching how) {
-  static const auto serial = table_of<Launching::serial>();
-  static const auto dependent = table_of<Launching::dependent>();
+  static const auto serial = device_build::all_kernels<Launching::serial>();
+  static const auto dependent = device_build::all_kernels<Launching::dependent>();
   return how == Launching::dependent ? dependent : serial;
 }
 

@@ -24,6 +24,9 @@ enum class StreamPriority : std::uint8_t { normal, low };
 struct DeviceProperties {
   std::string name;
   int compute_major = 0, compute_minor = 0;
+  /// What its code of our kernels was compiled for, times ten: 90 for sm_90a; what waits for the
+  /// stream is left out below that, whatever the device is.
+  int compiled_for = 0;
   std::uint32_t multiprocessors = 0;
   Bytes block_memory{0};  ///< shared memory that a thread block may ask for
   Bytes memory{0};

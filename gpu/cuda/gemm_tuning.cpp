@@ -119,18 +119,18 @@ Result<GemmTuning> parse_tuning(std::string_view text, const std::string& file) 
       if (!line.starts_with("library ") || !read(line.substr(8), tuning.library))
         return wrong(file, 3, "must be 'library' and its version, a number");
     } else {
-      TunedLine read;
-      if (!read_line(line, read))
+      TunedLine entry;
+      if (!read_line(line, entry))
         return wrong(
             file, number,
             "must be rows, n and k (1 to 2^30), the output (bf16, f32 or f32_added), eight "
             "hexadecimal words and bytes of workspace or 'own', and microseconds");
-      if (tuning.choices.contains(read.key) || tuning.own.contains(read.key))
+      if (tuning.choices.contains(entry.key) || tuning.own.contains(entry.key))
         return wrong(file, number, "this shape is in the file already");
-      if (read.own)
-        tuning.own.emplace(read.key, read.choice.microseconds);
+      if (entry.own)
+        tuning.own.emplace(entry.key, entry.choice.microseconds);
       else
-        tuning.choices.emplace(read.key, read.choice);
+        tuning.choices.emplace(entry.key, entry.choice);
     }
   }
   if (number < 3) return wrong(file, number + 1, "is missing: the head has three lines");

@@ -1,6 +1,7 @@
 // The backend of cuda_backend.hpp on a real device, with the real libraries.
 #include <fstream>
 #include <iterator>
+#include <set>
 
 #include "gpu/cuda/cublas_gemm.hpp"
 #include "gpu/cuda/cuda_backend.hpp"
@@ -46,8 +47,9 @@ Result<std::unique_ptr<cuda::Gemm>> open_gemm(cuda::Driver& driver,
   if (own.empty()) return std::unique_ptr<cuda::Gemm>(std::move(*library));
   auto skinny = cuda::SkinnyGemm::make(driver, kernels);
   if (!skinny) return skinny.error();
-  return std::unique_ptr<cuda::Gemm>(
-      std::make_unique<cuda::ChosenGemm>(std::move(*library), std::move(*skinny), std::move(own)));
+  return std::unique_ptr<cuda::Gemm>(std::make_unique<cuda::ChosenGemm>(
+      std::move(*library), std::move(*skinny),
+      [own = std::move(own)](const cuda::GemmKey& key) { return own.contains(key); }));
 }
 
 }  // namespace
@@ -60,8 +62,7 @@ Result<cuda::BackendParts> cuda::open_parts(const CudaOptions& options) {
   auto driver = cuda::open_driver(options.device_index);
   if (!driver) return driver.error();
   if (auto r = (*driver)->make_current(); !r) return r.error();
-  const auto& kernels = cuda::device_kernels(
-      options.kernel_launch == "dependent" ? Launching::dependent : Launching::serial);
+  const auto& kernels = cuda::device_kernels(launching_of(options.kernel_launch));
   auto gemm = open_gemm(**driver, kernels, options.gemm_tuning_file);
   if (!gemm) return gemm.error();
   return cuda::BackendParts{std::move(*driver), &kernels, std::move(*gemm),

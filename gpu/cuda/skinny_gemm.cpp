@@ -94,7 +94,7 @@ void ChosenGemm::set_workspace(std::byte* memory, Bytes size) {
 
 Result<void> ChosenGemm::prepare(const GemmKey& key, std::int64_t out_stride) {
   auto result = of(key).prepare(key, out_stride);
-  if (result || !chosen_.contains(key)) return result;
+  if (result || !chosen_(key)) return result;
   return error(Errc::invalid_value,
                "gemm_tuning_file chooses 'own' where it cannot be: " + result.error().message,
                "gemm_tuning_file");

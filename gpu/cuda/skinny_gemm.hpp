@@ -2,8 +2,8 @@
 // were chosen and the library's everywhere else.
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "gpu/cuda/gemm.hpp"
@@ -45,9 +45,10 @@ class SkinnyGemm final : public Gemm {
 
 class ChosenGemm final : public Gemm {
  public:
+  using Choice = std::function<bool(const GemmKey&)>;
   /// `chosen` are the shapes that `own` computes; a shape among them that it does not take is an
   /// error when it is prepared.
-  ChosenGemm(std::unique_ptr<Gemm> library, std::unique_ptr<Gemm> own, std::set<GemmKey> chosen)
+  ChosenGemm(std::unique_ptr<Gemm> library, std::unique_ptr<Gemm> own, Choice chosen)
       : library_(std::move(library)), own_(std::move(own)), chosen_(std::move(chosen)) {}
 
   [[nodiscard]] std::string name() const override { return library_->name() + "+" + own_->name(); }
@@ -56,10 +57,10 @@ class ChosenGemm final : public Gemm {
   Result<void> run(const GemmKey& key, const GemmOperands& operands, Stream stream) override;
 
  private:
-  [[nodiscard]] Gemm& of(const GemmKey& key) { return chosen_.contains(key) ? *own_ : *library_; }
+  [[nodiscard]] Gemm& of(const GemmKey& key) { return chosen_(key) ? *own_ : *library_; }
 
   const std::unique_ptr<Gemm> library_, own_;
-  const std::set<GemmKey> chosen_;
+  const Choice chosen_;
 };
 
 }  // namespace tandem::gpu::cuda

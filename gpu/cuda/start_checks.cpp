@@ -40,10 +40,16 @@ Result<void> check_kernel_launch(const std::string& kernel_launch, const DeviceP
   if (kernel_launch != "dependent")
     return refused("kernel_launch",
                    "is '" + kernel_launch + "'; allowed are auto, serial and dependent");
-  if (device.compute_major >= 9) return {};
-  return refused("kernel_launch", "is dependent, which needs compute capability 9.0 or newer; " +
-                                      device.name + " has " + std::to_string(device.compute_major) +
-                                      "." + std::to_string(device.compute_minor));
+  if (device.compiled_for >= 90) return {};
+  return refused("kernel_launch",
+                 "is dependent, which needs code for compute capability 9.0 (H100, H200, and 90a "
+                 "among TANDEM_CUDA_ARCHITECTURES); " +
+                     device.name + " runs code for " + std::to_string(device.compiled_for / 10) +
+                     "." + std::to_string(device.compiled_for % 10));
+}
+
+Launching launching_of(const std::string& kernel_launch) {
+  return kernel_launch == "dependent" ? Launching::dependent : Launching::serial;
 }
 
 Result<void> check_room(Driver& driver, Bytes weights, Bytes workspaces,

@@ -8,6 +8,7 @@
 #include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/cuda/driver.hpp"
 #include "gpu/cuda/iteration.hpp"
+#include "gpu/cuda/kernels/launching.hpp"
 #include "model/model_config.hpp"
 
 namespace tandem::gpu::cuda {
@@ -19,6 +20,8 @@ Result<void> check_attention(const std::string& attention, const flashinfer::Fun
 Result<void> check_device(const DeviceProperties& device);
 /// `kernel_launch` of CudaOptions, given the device.
 Result<void> check_kernel_launch(const std::string& kernel_launch, const DeviceProperties& device);
+/// What a name that was checked means.
+Launching launching_of(const std::string& kernel_launch);
 
 /// Better to say what is too large than to report that the driver gave no memory.
 Result<void> check_room(Driver& driver, Bytes weights, Bytes workspaces,

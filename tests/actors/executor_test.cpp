@@ -163,9 +163,11 @@ TEST_CASE_METHOD(ExecutorFixture, "a preempt of the waiting plan leaves the runn
 
 TEST_CASE_METHOD(ExecutorFixture, "a preempt during the last segment comes too late") {
   auto first = run(1);
+  auto behind = run(2);
   finish_segment();
   finish_segment();
   preempt(1);
+  CHECK(outcome_of(*behind) == Outcome::aborted);  // but not for what stands behind
   finish_segment();
   CHECK(outcome_of(*first) == Outcome::done);
   auto second = run(2);
@@ -236,10 +238,9 @@ TEST_CASE_METHOD(AheadFixture,
   auto first = run(1);
   auto second = run(2);
   auto third = run(3);
-  preempt(2);
+  preempt(GENERATE(1U, 2U));
   CHECK_FALSE(second->value.has_value());
   CHECK(outcome_of(*third) == Outcome::aborted);
-  preempt(1);
   finish_segment();
   finish_segment();
   CHECK(outcome_of(*first) == Outcome::done);
@@ -277,4 +278,18 @@ TEST_CASE_METHOD(AheadFixture,
   }
   auto third = run(3);
   CHECK(third->failure.has_value());
+}
+
+TEST_CASE_METHOD(AheadFixture, "a plan's time ends when the device told, not when that was read") {
+  using namespace std::chrono_literals;
+  auto first = run(1);
+  auto second = run(2);
+  virtual_time.advance(5ms);
+  device->finish_segment();
+  virtual_time.move_to(virtual_time.now() + 2ms);
+  virtual_time.run();
+  virtual_time.advance(1ms);
+  finish_segment();
+  CHECK(first->value->report->elapsed == 5ms);
+  CHECK(second->value->report->elapsed == 3ms);
 }

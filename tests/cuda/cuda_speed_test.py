@@ -130,7 +130,7 @@ def service_predictor_and_simulator_are_judged_from_what_their_steps_found():
         "completed": 256,
         "output_tokens_per_second": 9000.0,
         "iterations": 1000,
-        "busy_share": 0.9,
+        "in_hand_share": 0.9,
         "scheduler_host_seconds": 0.045,
     }
     theirs = {"transformers": "5.0.0", "attention": "sdpa", "clock": "its own", "output_tokens_per_second": 4000.0}
@@ -266,13 +266,16 @@ def a_step_that_breaks_or_has_no_time_left_is_told_as_such_and_stops_no_other():
         steps.serve = kept
 
 
-def results_of_another_machine_or_version_are_left_behind():
+def results_of_another_machine_version_or_workload_are_left_behind():
     with tempfile.TemporaryDirectory(prefix="tandem-speed-") as scratch, contextlib.redirect_stderr(io.StringIO()):
         file = pathlib.Path(scratch) / "cuda_speed.json"
-        assert cuda_speed.earlier(file, {"gpu": "a"}) == {}
-        file.write_text(json.dumps({"machine": {"gpu": "a"}, "steps": {"serve": entry({})}}))
-        assert list(cuda_speed.earlier(file, {"gpu": "a"})) == ["serve"]
-        assert cuda_speed.earlier(file, {"gpu": "b"}) == {}
+        assert cuda_speed.earlier(file, {"gpu": "a"}, "short") == {}
+        file.write_text(json.dumps({"machine": {"gpu": "a"}, "workload": "short", "steps": {"serve": entry({})}}))
+        assert list(cuda_speed.earlier(file, {"gpu": "a"}, "short")) == ["serve"]
+        assert cuda_speed.earlier(file, {"gpu": "b"}, "short") == {}
+        assert cuda_speed.earlier(file, {"gpu": "a"}, "long") == {}
+        file.write_text('{"machine": ')
+        assert cuda_speed.earlier(file, {"gpu": "a"}, "short") == {}
 
 
 def run(tandem, gpu_check, out, *more):
@@ -347,7 +350,7 @@ def main():
         a_command_is_ended_with_its_time_and_says_what_it_was,
         what_gpu_check_had_written_is_kept_when_a_check_fails_or_its_time_is_over,
         a_step_that_breaks_or_has_no_time_left_is_told_as_such_and_stops_no_other,
-        results_of_another_machine_or_version_are_left_behind,
+        results_of_another_machine_version_or_workload_are_left_behind,
     )
     whole = (
         without_a_gpu_each_step_says_what_its_first_gpu_call_said,

@@ -1,11 +1,11 @@
 // Stands in for gpu/cuda/kernels/device.cuh: the kernels' own text, run on the host. A block's
 // threads are fibers that run until they meet a barrier or an exchange of their warp, in an order
 // that is shuffled anew each time, a few blocks by turns; what a kernel may not do (a lane missing
-// from an exchange, a barrier that some never reach, an address that is not aligned or not in
-// shared memory) stops the program with a word on what was wrong. Matrix instructions follow the
-// PTX ISA's fragment layouts
-// ("Matrix Fragments for mma.m16n8k16", "ldmatrix"). Asynchronous copies arrive at
-// once or at their wait, by chance; shared memory begins as NaN.
+// from an exchange, a barrier that some never reach, a thread that meets others or ends before it
+// waited for the stream, an address that is not aligned or not in shared memory) stops the program
+// with a word on what was wrong. Matrix instructions follow the PTX ISA's fragment layouts ("Matrix
+// Fragments for mma.m16n8k16", "ldmatrix"). Asynchronous copies arrive at once or at their wait, by
+// chance; shared memory begins as NaN.
 #pragma once
 
 #define TANDEM_DEVICE_EMULATED
@@ -160,6 +160,12 @@ inline void copy_async_commit() { tests::emulated_commit(); }
 template <int pending>
 void copy_async_wait() {
   tests::emulated_wait(pending);
+}
+
+template <auto kernel>
+int compiled_for(int& architecture) {
+  architecture = 90;
+  return 0;
 }
 
 /// Without a stream the grid runs at once.

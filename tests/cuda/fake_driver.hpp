@@ -48,6 +48,7 @@ class FakeDriver final : public gpu::cuda::Driver {
   gpu::cuda::DeviceProperties described{.name = "Fake GPU",
                                         .compute_major = 9,
                                         .compute_minor = 0,
+                                        .compiled_for = 90,
                                         .multiprocessors = 4,
                                         .block_memory = Bytes(227 << 10),
                                         .memory = Bytes(128 << 20)};

@@ -325,7 +325,8 @@ TEST_CASE("chosen shapes are our own kernel's, all others the library's") {
   const auto* asked = library.get();
   const GemmKey ours{8, 64, 64, GemmOutput::f32}, theirs{8, 72, 64, GemmOutput::f32};
   const GemmKey impossible{128, 64, 64, GemmOutput::f32};
-  ChosenGemm gemm(std::move(library), std::move(world.gemm), {ours, impossible});
+  ChosenGemm gemm(std::move(library), std::move(world.gemm),
+                  [&](const GemmKey& key) { return key == ours || key == impossible; });
   gemm.set_workspace(world.workspace.data(), world.workspace.size());
   CHECK(gemm.name() == "written_out+skinny");
   REQUIRE(gemm.prepare(ours, 69).has_value());

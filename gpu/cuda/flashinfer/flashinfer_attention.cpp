@@ -99,7 +99,7 @@ std::string FlashInferAttention::name() const {
 
 Result<void> FlashInferAttention::plan(const IterationView& host, const PackedIteration& packed,
                                        Stream stream) {
-  staging_ = 1 - staging_;
+  staging_ = (staging_ + 1) % max_on_device;
   prefills_.batch.reset();
   decodes_.batch.reset();
   if (!packed.prefills.empty())

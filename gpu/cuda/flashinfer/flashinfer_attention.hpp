@@ -35,11 +35,11 @@ struct FlashInferMemory {
                                        const IterationCapacity& capacity,
                                        const FlashInferChoice& choice);
 
-  /// One kind of rows. Two stagings: while the copy of one plan may still be read, the next is
-  /// written to the other.
+  /// One kind of rows. Stagings in turns: while the copy of a plan may still be read, the next is
+  /// written to another.
   struct Part {
     flashinfer::BatchLayout layout;
-    std::array<MappedBuffer, 2> staging;
+    std::array<MappedBuffer, max_on_device> staging;
     DeviceBuffer device;
   };
   Part prefills, decodes;

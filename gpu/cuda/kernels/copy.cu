@@ -33,6 +33,10 @@ void copy_blocks(const CopyBlocksArgs& args, Stream stream) {
 
 }  // namespace
 
+int find_compiled_for(int& architecture) {
+  return compiled_for<copy_blocks_kernel>(architecture);
+}
+
 template <Launching how>
 void add_copy_kernels(KernelTable& table) {
   table.copy_blocks = copy_blocks<how>;

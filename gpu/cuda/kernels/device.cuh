@@ -144,6 +144,16 @@ TANDEM_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
+/// What the code of `kernel` that this device runs was compiled for, times ten. Returns the
+/// runtime's error, or 0.
+template <auto kernel>
+int compiled_for(int& architecture) {
+  cudaFuncAttributes attributes{};
+  const auto status = cudaFuncGetAttributes(&attributes, kernel);
+  architecture = attributes.ptxVersion;
+  return status;
+}
+
 /// Launches `kernel` on a grid of (x, y) blocks. More than 48 KB of shared memory must be asked
 /// for.
 template <Launching how, auto kernel, class Args>

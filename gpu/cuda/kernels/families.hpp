@@ -20,6 +20,10 @@ void add_skinny_kernels(KernelTable& table);
 template <Launching how>
 void add_copy_kernels(KernelTable& table);
 
+/// The architecture, times ten, whose code of a kernel the current device runs; all are compiled
+/// alike. Returns the runtime's error, or 0.
+int find_compiled_for(int& architecture);
+
 template <Launching how>
 KernelTable all_kernels() {
   KernelTable table{};
