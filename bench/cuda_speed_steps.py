@@ -65,11 +65,16 @@ class Lab:
 
     def note(self, command):
         """Remembers a command without the folders of this machine."""
-        text = shlex.join(str(part) for part in command)
+        self.commands.append(shlex.join(self.without_folders(str(part)) for part in command))
+
+    def without_folders(self, word):
+        """A word of a command; of places that hold it the innermost counts."""
         model, python = self.args.model, self.args.python
-        for place, name in ((self.out, "OUT"), (ROOT, "."), (model, model.name), (python, "python3")):
-            text = text.replace(str(place), name)
-        self.commands.append(text)
+        places = {str(self.out): "OUT", str(ROOT): ".", str(model): model.name, str(python): "python3"}
+        for place in sorted(places, key=len, reverse=True):
+            if word == place or word.startswith(place + "/"):
+                return places[place] + word[len(place) :]
+        return word
 
     def run(self, name, command):
         """Runs a command for as long as the step may take. Returns its exit code, standard output and standard
