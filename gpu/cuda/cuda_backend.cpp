@@ -24,7 +24,6 @@ struct StartedPlan {
   std::uint32_t next_segment = 0, segments = 0;
   std::uint32_t ticket = 0;
   PassSizes sizes;
-  std::size_t num_slices = 0;
   std::vector<std::uint32_t> sampled_slices;
 
   [[nodiscard]] bool is_queued_whole() const { return next_segment == segments; }
@@ -184,7 +183,6 @@ class CudaBackend final : public DeviceBackend {
     started.segments = segments;
     started.ticket = ticket_;
     started.sizes = PassSizes::of(*view.header);
-    started.num_slices = plan.slices.size();
     started.sampled_slices = packed.sampled_slices;
     if (failed_) return;
     auto queued = driver_.make_current();
@@ -197,7 +195,7 @@ class CudaBackend final : public DeviceBackend {
   /// A plan whose last segment is queued will have drawn its tokens when the next plan runs.
   void remember_samples(const Plan& plan) {
     const auto& started = newest();
-    last_drawn_.assign(started.num_slices, not_drawn);
+    last_drawn_.assign(plan.slices.size(), not_drawn);
     auto place = static_cast<std::int32_t>(first_drawn(started));
     for (const auto slice : started.sampled_slices) {
       last_drawn_[slice] = place++;
